@@ -1,0 +1,157 @@
+"""A checkpoint: weights and their description in one safetensors file, and what makes one unusable.
+
+Reading the description needs no torch; `load` and `save` do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+
+from gpsr_deploy.errors import InputUnreadable, ModelRefused, OutputUnwritable
+
+if TYPE_CHECKING:
+    from gpsr_deploy.network import GPSR
+
+FORMAT_VERSION = "1"
+"""Raised when a change makes older readers misunderstand the file."""
+
+MAX_BYTES = 2 << 30
+"""The largest member of the family is 60 MB; anything over this is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself."""
+
+    member: str
+    """`gpsr`, `lite` or `nano`."""
+    scale: int
+    width: int
+    """Config.width."""
+    blocks: int
+    """Config.blocks."""
+    params: int
+    """Numbers stored, training heads included."""
+    macs_720p: float
+    """Multiply-adds of the network as trained for one 1280x720 SR picture."""
+    dtype: str
+    """Type of the stored weights, as safetensors names it: F32 or F16."""
+    sha256: str
+    """Of the whole file."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Provenance: data, steps, minutes, hardware, figures; free-form JSON."""
+
+    @property
+    def name(self) -> str:
+        """The network's name in specs and errors: `gpsr-nano-x4`, `gpsr-x4`."""
+        return f"gpsr-x{self.scale}" if self.member == "gpsr" else f"gpsr-{self.member}-x{self.scale}"
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """The description of the checkpoint at `path`. Raises InputUnreadable (missing) or ModelRefused (not ours, damaged)."""
+    sha256 = _sha256(path)
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            slices = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118 - not a dict
+            params = sum(_product(piece.get_shape()) for piece in slices)
+            dtypes = {str(piece.get_dtype()) for piece in slices}
+    except safetensors.SafetensorError as error:
+        raise ModelRefused("this is no safetensors file, or a damaged one", expected="weights that train/train.py wrote",
+                           remedy="fetch or export the file again", path=path) from error
+    try:
+        if metadata["gpsr.format"] != FORMAT_VERSION:
+            raise ModelRefused(f"checkpoint format {metadata['gpsr.format']}", expected=f"format {FORMAT_VERSION}",
+                               remedy="a gpsr-deploy of the age of the file", path=path)
+        return CheckpointInfo(
+            member=metadata["gpsr.member"], scale=int(metadata["gpsr.scale"]), width=int(metadata["gpsr.width"]),
+            blocks=int(metadata["gpsr.blocks"]), params=params, macs_720p=float(metadata["gpsr.macs_720p"]),
+            dtype="+".join(sorted(dtypes)), sha256=sha256, training=json.loads(metadata["gpsr.training"]),
+        )
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ModelRefused(f"the file's metadata lacks or garbles what a GPSR checkpoint states ({type(error).__name__}: {error})",
+                           expected="weights that train/train.py wrote", path=path) from error
+
+
+def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
+    """The network in `path`, float32, in evaluation mode, on the CPU. Raises InputUnreadable or ModelRefused."""
+    import safetensors.torch
+    import torch
+
+    from gpsr_deploy.network import GPSR, Config
+
+    info = read_info(path)
+    sizes_are_sane = info.scale in (2, 4, 8, 16) and 3 <= info.width <= 64 and 1 <= info.blocks <= 16
+    if not sizes_are_sane:
+        raise ModelRefused(f"scale {info.scale}, width {info.width}, blocks {info.blocks}",
+                           expected="a network of the GPSR family", path=path)
+    network = GPSR(Config(scale=info.scale, width=info.width, blocks=info.blocks))
+    weights = safetensors.torch.load_file(path)
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
+    unknown = [key for key in weights if key not in expected]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing[:3])}" if missing else f"holds {', '.join(unknown[:3])}"
+        raise ModelRefused(f"the file {what}", expected=f"the {len(expected)} tensors of {info.name}",
+                           remedy="the checkpoint of this network", path=path)
+    for key, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise ModelRefused(f"the weights {key} hold NaN or infinity", expected="finite weights",
+                               remedy="an earlier checkpoint of that training", path=path)
+    network.load_state_dict({key: value.float() for key, value in weights.items()})
+    return network.eval(), info
+
+
+def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], half: bool = False) -> None:
+    """Writes `network` to `path`, whole or not at all; `half` stores float16. Raises OutputUnwritable."""
+    import safetensors.torch
+    import torch
+
+    from gpsr_deploy.network import count_macs
+
+    dtype = torch.float16 if half else torch.float32
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in network.state_dict().items()}
+    metadata = {
+        "gpsr.format": FORMAT_VERSION, "gpsr.member": member, "gpsr.scale": str(network.config.scale),
+        "gpsr.width": str(network.config.width), "gpsr.blocks": str(network.config.blocks),
+        "gpsr.macs_720p": repr(count_macs(network)), "gpsr.training": json.dumps(training),
+    }
+    write_atomically(path, safetensors.torch.save(tensors, metadata=metadata))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """`data` under the name `path`, whole or not at all. Raises OutputUnwritable and leaves nothing behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputUnwritable(f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path) from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ModelRefused(f"the file has {path.stat().st_size} bytes", expected=f"at most {MAX_BYTES}", path=path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputUnreadable(f"cannot be read ({error.strerror})", expected="a checkpoint", path=path) from error
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
