@@ -75,3 +75,20 @@ class SRSpec:
 def _require(holds: bool, field: str, found: object, expected: str) -> None:
     if not holds:
         raise ModelRefused(f"the spec says {field} = {found!r}", expected=expected)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The batches an engine takes: (height, width) in LR pixels between `min` and `max`, at best `opt`; up to `batch` at once."""
+
+    min: tuple[int, int]
+    opt: tuple[int, int]
+    max: tuple[int, int]
+    batch: int
+
+    def __post_init__(self) -> None:
+        for axis in range(2):
+            if not 0 < self.min[axis] <= self.opt[axis] <= self.max[axis]:
+                raise ModelRefused(f"the profile's sizes are {self.min}, {self.opt}, {self.max}", expected="0 < min <= opt <= max")
+        if self.batch < 1:
+            raise ModelRefused(f"the profile's batch is {self.batch}", expected="1 or more")

@@ -1,0 +1,37 @@
+"""GPSR super-resolution (x4, x8), from an engine file to pictures.
+
+    with gpsr_deploy.load(scale=4) as upscale:
+        sr = upscale(lr)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpsr_deploy.errors import GpsrError, ModelRefused
+
+if TYPE_CHECKING:
+    from gpsr_deploy.upscale import Upscaler
+
+__version__ = "0.1.0"
+__all__ = ["GpsrError", "__version__", "load"]
+
+
+def load(path: str | Path | None = None, *, scale: int | None = None, device: str = "auto", threads: int | None = None) -> Upscaler:
+    """A model, ready to be called with pictures: the one in `path`, or the one that ships for `scale` (4 by default).
+
+    `path` is an .onnx or .safetensors file, `device` is `auto`, `cpu` or `cuda[:index]`. Where both are given, the file
+    must be of that scale. Raises GpsrError's children.
+    """
+    from gpsr_deploy.backends import open_backend
+    from gpsr_deploy.models import shipped
+    from gpsr_deploy.upscale import Upscaler
+
+    model = Path(path) if path is not None else shipped(scale or 4)
+    backend = open_backend(model, device=device, threads=threads)
+    if scale is not None and backend.spec.scale != scale:
+        backend.close()
+        raise ModelRefused(f"the model enlarges {backend.spec.scale} times", expected=f"one for scale {scale}, as asked",
+                           remedy=f"-s {backend.spec.scale}, or another model", path=model)
+    return Upscaler(backend)

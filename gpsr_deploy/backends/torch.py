@@ -1,0 +1,83 @@
+"""Checkpoints in torch: the network as it was trained, the reference for everything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gpsr_deploy.backends import Batch, memory_is_short
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory
+from gpsr_deploy.spec import Profile, SRSpec
+
+try:
+    import torch
+except ImportError as error:
+    raise BackendUnavailable("torch is not installed", expected="it for .safetensors models",
+                             remedy="pip install gpsr-deploy[train], or an .onnx model") from error
+
+from gpsr_deploy import checkpoint_file
+from gpsr_deploy.network import GPSR, MULTIPLE_OF, fold
+
+DEFAULT_HALO = 36
+"""LR pixels; the halo of these very weights is measured at export, before that a cautious one stands in."""
+
+LIVE_MAPS = 14
+"""How many maps of the widest decoder are alive at once; measured."""
+
+
+class TorchBackend:
+    """One network on one device. Shapes may change from batch to batch."""
+
+    runtime = "torch"
+    profile: Profile | None = None
+
+    def __init__(self, network: GPSR, spec: SRSpec, *, device: str = "auto", threads: int | None = None, folded: bool = False) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendUnavailable("torch finds no CUDA device", expected="a GPU with its driver", remedy="--device cpu")
+        self.device = device
+        self.spec = spec
+        self._threads = threads
+        self._network: GPSR | None = (fold(network) if folded else network).eval().to(device)
+        config = network.config
+        widest = max(config.decoder_width(level) << (2 * (level - 1)) for level in range(1, config.levels + 1))
+        self.bytes_per_pixel = 4 * LIVE_MAPS * widest
+
+    @classmethod
+    def open(cls, path: Path, *, device: str = "auto", threads: int | None = None) -> Self:
+        """The checkpoint at `path`. Raises InputUnreadable, ModelRefused or BackendUnavailable."""
+        network, info = checkpoint_file.load(path)
+        spec = SRSpec(name=info.name, scale=info.scale, halo=DEFAULT_HALO, multiple_of=MULTIPLE_OF, tiling="aligned",
+                      dtype="fp32", checkpoint_sha256=info.sha256)
+        return cls(network, spec, device=device, threads=threads)
+
+    def infer(self, batch: Batch) -> Batch:
+        """See Backend.infer."""
+        assert self._network is not None, "the backend is closed"
+        threads = torch.get_num_threads()
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                result: Batch = self._network(torch.from_numpy(batch.copy()).to(self.device)).cpu().numpy()
+        except (MemoryError, RuntimeError) as error:
+            size = f"{batch.shape[0]} x {batch.shape[2]}x{batch.shape[3]}"
+            pixels = batch.shape[0] * batch.shape[2] * batch.shape[3]
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or memory_is_short(self.bytes_per_pixel * pixels):
+                raise OutOfMemory(f"no memory for a batch of {size}") from error
+            raise ModelRefused(f"torch failed on a batch of {size} ({error})") from error
+        finally:
+            torch.set_num_threads(threads)
+        return result
+
+    def close(self) -> None:
+        """See Backend.close."""
+        self._network = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

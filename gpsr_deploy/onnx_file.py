@@ -1,0 +1,181 @@
+"""The spec inside an ONNX file, and what makes such a file unsafe or unusable. Nothing else in the library opens one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from gpsr_deploy.errors import InputUnreadable, ModelRefused
+from gpsr_deploy.spec import SRSpec
+
+SPEC_KEY = "gpsr.spec"
+"""Metadata key of the SRSpec, as JSON."""
+
+COSTS_KEY = "gpsr.costs"
+"""Metadata key of the Costs, as JSON."""
+
+MAX_BYTES = 2 << 30
+"""Protocol buffers end here."""
+
+INPUT, OUTPUT = "lr", "sr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What running the graph costs, counted from the graph itself when it was exported."""
+
+    params: int
+    """Numbers in the weights."""
+    macs_720p: float
+    """Multiply-adds of all convolutions for one 1280x720 SR picture."""
+    activation_bytes: int
+    """Largest sum of float32 tensors that are alive at once, per LR pixel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxModel:
+    """A checked model: its bytes can be handed to any runtime."""
+
+    content: bytes
+    sha256: str
+    spec: SRSpec
+    costs: Costs
+
+
+def read(path: Path) -> OnnxModel:
+    """The model in `path`. Raises InputUnreadable (cannot be read) or ModelRefused (damaged, unsafe, not one of ours)."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelRefused(f"the file has {size} bytes", expected=f"at most {MAX_BYTES}", path=path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputUnreadable(f"cannot be read ({error.strerror})", expected="an ONNX file", path=path) from error
+    try:
+        spec, costs = check(content)
+    except ModelRefused as error:
+        raise type(error)(error.found, expected=error.expected, remedy=error.remedy, path=path) from error
+    return OnnxModel(content=content, sha256=hashlib.sha256(content).hexdigest(), spec=spec, costs=costs)
+
+
+def check(content: bytes) -> tuple[SRSpec, Costs]:
+    """What the model in `content` states of itself, once it is found to be safe and whole. Raises ModelRefused."""
+    reexport = "export it again with export/to_onnx.py"
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise ModelRefused("this is no ONNX file, or a damaged one", expected="a model that export/to_onnx.py wrote",
+                           remedy=reexport) from error
+    if not model.graph.node:
+        raise ModelRefused("the file holds no graph", expected="a model that export/to_onnx.py wrote", remedy=reexport)
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise ModelRefused(f"the weights {tensor.name!r} lie outside the file", expected="all weights inside the model",
+                               remedy="save the model with its weights inline")
+    _check_operators(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if SPEC_KEY not in metadata or COSTS_KEY not in metadata:
+        raise ModelRefused(f"the model carries no {SPEC_KEY}", expected="a model that export/to_onnx.py wrote", remedy=reexport)
+    spec = SRSpec.from_json(metadata[SPEC_KEY])
+    try:
+        costs = Costs(**json.loads(metadata[COSTS_KEY]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelRefused(f"the model's {COSTS_KEY} is garbled", expected="a model that export/to_onnx.py wrote",
+                           remedy=reexport) from error
+    _check_interface(model)
+    return spec, costs
+
+
+def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
+    """`model` as bytes, with `spec` and its costs in the metadata and nothing else there: no traces, no paths."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    graph = model.graph
+    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model]:
+        del item.metadata_props[:]
+        item.doc_string = ""
+    onnx.helper.set_model_props(model, {SPEC_KEY: spec.to_json(), COSTS_KEY: json.dumps(asdict(measure(model, spec.scale)))})
+    return model.SerializeToString()
+
+
+def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
+    """Counts the costs of a graph by shape inference on one `probe` x `probe` LR picture; they grow with the area."""
+    fixed = onnx.ModelProto.FromString(model.SerializeToString())
+    for index, size in enumerate((1, 3, probe, probe)):
+        fixed.graph.input[0].type.tensor_type.shape.dim[index].dim_value = size
+    for output in fixed.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()
+    del fixed.graph.value_info[:]
+    graph = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes = {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+              for value in [*graph.input, *graph.value_info, *graph.output]}
+    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    last_use |= {output.name: len(graph.node) for output in graph.output}
+    macs, alive, peak = 0, {INPUT: _product(shapes[INPUT])}, 0
+    for index, node in enumerate(graph.node):
+        if node.op_type == "Conv":
+            macs += _product(weights[node.input[1]]) * _product(shapes[node.output[0]][2:])
+        alive |= {name: _product(shapes[name]) for name in node.output if name in shapes}
+        peak = max(peak, sum(alive.values()))
+        alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
+    return Costs(params=sum(_product(shape) for shape in weights.values()), activation_bytes=4 * peak // probe**2,
+                 macs_720p=macs / (probe * scale) ** 2 * 1280 * 720)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                if inner.node or inner.initializer:
+                    yield from _graphs(inner)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a graph: initializers, sparse ones, and those in attributes, in subgraphs too."""
+    for inner in _graphs(graph):
+        yield from inner.initializer
+        for sparse in inner.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+        for node in inner.node:
+            for attribute in node.attribute:
+                yield from (attribute.t, *attribute.tensors)
+                for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
+                    yield from (sparse.values, sparse.indices)
+
+
+def _check_operators(model: onnx.ModelProto) -> None:
+    domains = {entry.domain: entry.version for entry in model.opset_import}
+    version = domains.get("", domains.get("ai.onnx", 0))
+    if model.functions:
+        raise ModelRefused(f"the model defines functions of its own ({model.functions[0].name!r})", expected="standard operators")
+    for graph in _graphs(model.graph):
+        for node in graph.node:
+            if node.domain not in ("", "ai.onnx"):
+                raise ModelRefused(f"operator {node.op_type!r} of domain {node.domain!r}", expected="standard operators")
+            if not 1 <= version <= onnx.defs.onnx_opset_version() or not onnx.defs.has(node.op_type, version):
+                raise ModelRefused(f"operator {node.op_type!r} of opset {version}",
+                                   expected=f"operators of opset 1 to {onnx.defs.onnx_opset_version()}")
+
+
+def _check_interface(model: onnx.ModelProto) -> None:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    found = [(value.name, value.type.tensor_type.elem_type, len(value.type.tensor_type.shape.dim))
+             for value in [*model.graph.input, *model.graph.output] if value.name not in weights]
+    if found != [(INPUT, onnx.TensorProto.FLOAT, 4), (OUTPUT, onnx.TensorProto.FLOAT, 4)]:
+        raise ModelRefused(f"inputs and outputs are {', '.join(name for name, *_ in found)}",
+                           expected=f"float32 NCHW, {INPUT!r} in and {OUTPUT!r} out")

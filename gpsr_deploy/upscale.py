@@ -1,0 +1,241 @@
+"""The only loop over tiles: a picture in, its super-resolution out. LR pixels become SR pixels here and nowhere else."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpsr_deploy import tiles
+from gpsr_deploy.backends import Backend, Batch
+from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
+from gpsr_deploy.tiles import Span, TilePlan
+
+Image = NDArray[Any]
+"""(H, W, 3) or grey (H, W); uint8, uint16, or float32 in [0, 1]."""
+
+Progress = Callable[[int, int], object]
+"""Called with (tiles done, tiles in all)."""
+
+WORKING_MEMORY = 320 << 20
+"""Bytes that tiles in work may take when nothing else is asked: with interpreter, runtime and picture codecs under 512 MiB."""
+
+SMALLEST_KEEP = 24
+"""LR pixels per side that a tile keeps at least: below, almost all work would be overlap."""
+
+MAX_HALVINGS = 6
+"""How often a tile is halved when memory runs out."""
+
+_PEAKS: dict[type[np.generic], float] = {np.uint8: 255.0, np.uint16: 65535.0, np.float32: 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """How the user wants a picture cut; None: chosen by the network and the memory at hand."""
+
+    tile: tuple[int, int] | None = None
+    """(height, width) in LR pixels, halo included; rounded up to what the network and SMALLEST_KEEP need."""
+    halo: int | None = None
+    """LR pixels of context per side, rounded up likewise; the network's own measured one by default."""
+    whole: bool = False
+    """The picture in one piece."""
+    batch: int = 1
+    """Tiles per run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upscaled:
+    """A result and how it was made."""
+
+    sr: Image
+    plan: TilePlan
+    halo: int
+
+
+def upscale(backend: Backend, lr: Image, *, tiling: Tiling | None = None, on_progress: Progress | None = None) -> Upscaled:
+    """`lr` enlarged by the backend's scale, in the same layout and dtype; the result owns its memory.
+
+    Where memory runs out the tile is halved, up to MAX_HALVINGS times, and the picture begun anew, so that the result is
+    that of a run at the smaller tile. Raises UsageError, OutOfMemory, NonFinite or ModelRefused.
+    """
+    _check(lr)
+    tiling = tiling or Tiling()
+    plan, halo = plan_for(backend, lr.shape[0], lr.shape[1], tiling=tiling)
+    for _ in range(MAX_HALVINGS):
+        try:
+            return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
+        except OutOfMemory:
+            smaller = _halved(plan.tile, halo=halo, multiple_of=backend.spec.multiple_of)
+            if tiling.whole or smaller == plan.tile:
+                raise
+            plan = tiles.plan(lr.shape[0], lr.shape[1], tile=smaller, halo=halo, multiple_of=backend.spec.multiple_of)
+    return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
+
+
+def plan_for(backend: Backend, height: int, width: int, *, tiling: Tiling, available: int | None = None) -> tuple[TilePlan, int]:
+    """The plan for a picture of this size, and its halo. `available` is free memory in bytes, asked of the system by default."""
+    spec, profile = backend.spec, backend.profile
+    step = spec.multiple_of
+    halo = spec.halo if tiling.halo is None else tiles.round_up(tiling.halo, step)
+    if tiling.whole or spec.tiling == "whole":
+        return _within(tiles.whole(height, width, multiple_of=step), backend), 0
+    if tiling.tile is not None:
+        smallest = tiles.round_up(2 * halo + SMALLEST_KEEP, step)
+        tile = max(tiles.round_up(tiling.tile[0], step), smallest), max(tiles.round_up(tiling.tile[1], step), smallest)
+    else:
+        free = available_memory() if available is None else available
+        budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
+        pixels = budget // (backend.bytes_per_pixel * tiling.batch)
+        if profile is not None:
+            tile = profile.opt
+        else:
+            tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels)
+    return _within(tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step), backend), halo
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take without swapping, or None where the system does not tell."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError):
+            return None
+
+
+def _within(plan: TilePlan, backend: Backend) -> TilePlan:
+    """`plan`, if the backend's profile takes its tiles. Raises ModelRefused."""
+    profile = backend.profile
+    if profile is not None and not all(low <= size <= high for low, size, high in zip(profile.min, plan.tile, profile.max, strict=True)):
+        raise ModelRefused(f"a tile of {plan.tile[0]}x{plan.tile[1]}",
+                           expected=f"{profile.min[0]}x{profile.min[1]} to {profile.max[0]}x{profile.max[1]}, which the engine was built for",
+                           remedy="another --tile, or an engine of another profile")
+    return plan
+
+
+def _halved(tile: tuple[int, int], *, halo: int, multiple_of: int) -> tuple[int, int]:
+    """`tile` with its longer side halved, but not below what keeps SMALLEST_KEEP."""
+    longer = max(tile)
+    half = min(longer, tiles.round_up(max(longer // 2, 2 * halo + SMALLEST_KEEP), multiple_of))
+    return (half, tile[1]) if tile[0] == longer else (tile[0], half)
+
+
+def _check(lr: Image) -> None:
+    if lr.dtype.type not in _PEAKS:
+        raise UsageError(f"an array of {lr.dtype}", expected="uint8, uint16 or float32")
+    if not (lr.ndim == 2 or (lr.ndim == 3 and lr.shape[2] == 3)) or 0 in lr.shape:
+        raise UsageError(f"an array of shape {lr.shape}", expected="(H, W, 3) or (H, W)")
+
+
+def _run(backend: Backend, lr: Image, plan: TilePlan, batch: int, on_progress: Progress | None) -> Image:
+    scale = backend.spec.scale
+    if backend.profile is not None:
+        batch = min(batch, backend.profile.batch)
+    try:
+        sr = np.empty((plan.height * scale, plan.width * scale, *lr.shape[2:]), lr.dtype)
+    except MemoryError as error:
+        raise OutOfMemory(f"no memory for a result of {plan.height * scale}x{plan.width * scale}",
+                          remedy="a smaller picture") from error
+    done = 0
+    for group in _groups(plan, batch):
+        results = backend.infer(_read(lr, group))
+        for (row, col), result in zip(group, results, strict=True):
+            _require_finite(result, row, col)
+            _paste(sr, result, row, col, scale)
+        done += len(group)
+        if on_progress is not None:
+            on_progress(done, len(plan))
+    return sr
+
+
+def _groups(plan: TilePlan, size: int) -> Iterator[list[tuple[Span, Span]]]:
+    every = iter(plan)
+    while group := list(itertools.islice(every, size)):
+        yield group
+
+
+def _read(lr: Image, group: Sequence[tuple[Span, Span]]) -> Batch:
+    """The tiles of `group` as a batch; beyond the picture's edge its last pixel is repeated."""
+    peak = np.float32(_PEAKS[lr.dtype.type])
+    batch = []
+    for row, col in group:
+        tile = lr[row.start : row.stop, col.start : col.stop]
+        missing = (row.stop - row.start - tile.shape[0], col.stop - col.start - tile.shape[1])
+        if any(missing):
+            tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), *((0, 0),) * (tile.ndim - 2)), mode="edge")
+        planes = np.broadcast_to(tile[None], (3, *tile.shape)) if tile.ndim == 2 else tile.transpose(2, 0, 1)
+        batch.append(np.divide(planes, peak, dtype=np.float32))
+    return np.stack(batch)
+
+
+def _require_finite(result: NDArray[np.float32], row: Span, col: Span) -> None:
+    """Raises NonFinite with the tile's place. One sum finds any NaN or infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(result.sum(dtype=np.float32))
+    if not finite:
+        raise NonFinite(f"the network gave NaN or infinity in the tile at row {row.start}, column {col.start} (LR pixels)",
+                        expected="finite pixels", remedy="the fp32 model")
+
+
+def _paste(sr: Image, result: NDArray[np.float32], row: Span, col: Span, scale: int) -> None:
+    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into `sr`; a grey picture takes the mean of RGB."""
+    top, left = (row.keep_start - row.start) * scale, (col.keep_start - col.start) * scale
+    height, width = (row.keep_stop - row.keep_start) * scale, (col.keep_stop - col.keep_start) * scale
+    kept = result[:, top : top + height, left : left + width]
+    planes = kept.mean(axis=0, dtype=np.float32)[None] if sr.ndim == 2 else kept
+    there = sr[row.keep_start * scale : row.keep_stop * scale, col.keep_start * scale : col.keep_stop * scale]
+    peak = _PEAKS[sr.dtype.type]
+    for channel, plane in enumerate(planes):
+        values = np.clip(plane, np.float32(0), np.float32(1))
+        if sr.dtype.type is not np.float32:
+            values *= np.float32(peak)
+            values += np.float32(0.5)
+        if sr.ndim == 2:
+            there[:] = values.astype(sr.dtype)
+        else:
+            there[:, :, channel] = values.astype(sr.dtype)
+
+
+class Upscaler:
+    """A loaded model that is called with pictures: what gpsr_deploy.load returns. Close it, or use it in a `with`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the network."""
+        return self._backend
+
+    def __call__(self, lr: object, *, order: Literal["rgb", "bgr"] = "rgb", tiling: Tiling | None = None,
+                 on_progress: Progress | None = None) -> Image:
+        """`lr` enlarged: uint8, uint16 or float32 in [0, 1], (H, W, 3) or (H, W), numpy or anything with DLPack.
+
+        `order` is that of the channels, in and out: "bgr" as OpenCV delivers them. Same dtype back; the result owns its memory.
+        Raises UsageError for other arrays, OutOfMemory, NonFinite or ModelRefused.
+        """
+        if order not in ("rgb", "bgr"):
+            raise UsageError(f"order {order!r}", expected="rgb or bgr")
+        array = lr if isinstance(lr, np.ndarray) else np.from_dlpack(lr)  # type: ignore[arg-type]
+        flip = order == "bgr" and array.ndim == 3
+        sr = upscale(self._backend, array[:, :, ::-1] if flip else array, tiling=tiling, on_progress=on_progress).sr
+        return np.ascontiguousarray(sr[:, :, ::-1]) if flip else sr
+
+    def close(self) -> None:
+        """Frees the backend."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
