@@ -72,8 +72,15 @@ def to_graph(network: GPSR, dtype: Dtype) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module.eval(), (example,), dynamo=True, external_data=False, opset_version=OPSET, dynamic_shapes=free,
-            input_names=[onnx_file.INPUT], output_names=[onnx_file.OUTPUT], verbose=False,
+            module.eval(),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            dynamic_shapes=free,
+            input_names=[onnx_file.INPUT],
+            output_names=[onnx_file.OUTPUT],
+            verbose=False,
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
@@ -101,12 +108,19 @@ class Agreement:
 
 def compare(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.float32]]) -> Agreement:
     """(H, W, 3) float results in [0, 1] against each other."""
-    differences = np.concatenate([(a.astype(np.float64) - b).reshape(-1, 3) for a, b in zip(found, wanted, strict=True)])
-    levels = np.concatenate([np.abs(_levels(a) - _levels(b)).reshape(-1, 3) for a, b in zip(found, wanted, strict=True)])
+    differences = np.concatenate(
+        [(a.astype(np.float64) - b).reshape(-1, 3) for a, b in zip(found, wanted, strict=True)]
+    )
+    levels = np.concatenate(
+        [np.abs(_levels(a) - _levels(b)).reshape(-1, 3) for a, b in zip(found, wanted, strict=True)]
+    )
     error = float(np.mean(differences**2))
-    return Agreement(max_difference=float(np.abs(differences).max()), max_level=int(levels.max()),
-                     psnr_db=float("inf") if error == 0 else -10 * float(np.log10(error)),
-                     share_changed=float(levels.any(axis=1).mean()))
+    return Agreement(
+        max_difference=float(np.abs(differences).max()),
+        max_level=int(levels.max()),
+        psnr_db=float("inf") if error == 0 else -10 * float(np.log10(error)),
+        share_changed=float(levels.any(axis=1).mean()),
+    )
 
 
 def _levels(values: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -135,11 +149,17 @@ def check_parity(backend: Backend, reference: Backend) -> Agreement:
     if backend.spec.dtype == "fp32":
         good, wanted = agreement.max_difference <= FP32_TOLERANCE, f"at most {FP32_TOLERANCE:g}"
     else:
-        good, wanted = agreement.psnr_db >= FP16_PSNR and agreement.max_level <= 1, f"at least {FP16_PSNR} dB and at most 1 level"
+        good, wanted = (
+            agreement.psnr_db >= FP16_PSNR and agreement.max_level <= 1,
+            f"at least {FP16_PSNR} dB and at most 1 level",
+        )
     if not good:
         found = f"{agreement.max_difference:.2g}, {agreement.psnr_db:.1f} dB, {agreement.max_level} levels"
-        raise ParityFailed(f"the exported graph differs from torch by {found}", expected=wanted,
-                           remedy="--precision fp32" if backend.spec.dtype == "fp16" else "")
+        raise ParityFailed(
+            f"the exported graph differs from torch by {found}",
+            expected=wanted,
+            remedy="--precision fp32" if backend.spec.dtype == "fp16" else "",
+        )
     return agreement
 
 
@@ -157,8 +177,10 @@ def measure_halo(backend: Backend) -> tuple[int, Agreement]:
         agreement = compare(tiled, wanted)
         if agreement.max_level <= 1 and agreement.share_changed <= HALO_SHARE:
             return halo, agreement
-    raise ParityFailed(f"tiles with a halo of {MAX_HALO} still change {agreement.share_changed:.2%} of the pixels",
-                       expected=f"at most {HALO_SHARE:.1%} by one level")
+    raise ParityFailed(
+        f"tiles with a halo of {MAX_HALO} still change {agreement.share_changed:.2%} of the pixels",
+        expected=f"at most {HALO_SHARE:.1%} by one level",
+    )
 
 
 def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
@@ -167,8 +189,15 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
     graph = to_graph(fold(network), dtype)
 
     def model(halo: int) -> OnnxModel:
-        spec = SRSpec(name=info.name, scale=info.scale, halo=halo, multiple_of=MULTIPLE_OF, tiling="aligned", dtype=dtype,
-                      checkpoint_sha256=info.sha256)
+        spec = SRSpec(
+            name=info.name,
+            scale=info.scale,
+            halo=halo,
+            multiple_of=MULTIPLE_OF,
+            tiling="aligned",
+            dtype=dtype,
+            checkpoint_sha256=info.sha256,
+        )
         content = onnx_file.stamped(graph, spec)
         checked, costs = onnx_file.check(content)
         return OnnxModel(content=content, sha256="", spec=checked, costs=costs)
@@ -181,19 +210,26 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
     checkpoint_file.write_atomically(output, final.content)
     before = count_macs(network)
     print(f"{output}: {info.name} {dtype}, {final.costs.params:,} parameters")
-    print(f"  folds: {before / 1e9:.1f} -> {final.costs.macs_720p / 1e9:.1f} G multiply-adds at 1280x720 "
-          f"({1 - final.costs.macs_720p / before:.1%} saved)")
-    print(f"  graph ~ torch: {parity.psnr_db:.1f} dB, largest difference {parity.max_difference:.1e}, {parity.max_level} levels")
+    print(
+        f"  folds: {before / 1e9:.1f} -> {final.costs.macs_720p / 1e9:.1f} G multiply-adds at 1280x720 "
+        f"({1 - final.costs.macs_720p / before:.1%} saved)"
+    )
+    print(
+        f"  graph ~ torch: {parity.psnr_db:.1f} dB, largest difference {parity.max_difference:.1e}, {parity.max_level} levels"
+    )
     print(f"  halo {halo}: tiles change {tiled.share_changed:.4%} of the pixels by {tiled.max_level} level")
 
 
 def main(arguments: list[str]) -> int:
+    """Exports one checkpoint; returns the exit code."""
     parser = argparse.ArgumentParser(description="Export a GPSR checkpoint to ONNX, checked against torch.")
     parser.add_argument("--scale", type=int, choices=[4, 8], default=4)
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--checkpoint", type=Path, help="default: weights/gpsr_MODEL_xSCALE.safetensors")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
-    parser.add_argument("-o", "--output", type=Path, help="default: the checkpoint's name with .onnx or _fp16.onnx, here")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="default: the checkpoint's name with .onnx or _fp16.onnx, here"
+    )
     options = parser.parse_args(arguments)
     stem = f"gpsr_{options.model}_x{options.scale}"
     checkpoint = options.checkpoint or Path(__file__).parent.parent / "weights" / f"{stem}.safetensors"

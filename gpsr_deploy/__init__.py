@@ -1,7 +1,7 @@
 """GPSR super-resolution (x4, x8), from an engine file to pictures.
 
-    with gpsr_deploy.load(scale=4) as upscale:
-        sr = upscale(lr)
+with gpsr_deploy.load(scale=4) as upscale:
+    sr = upscale(lr)
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ __version__ = "0.1.0"
 __all__ = ["GpsrError", "__version__", "load"]
 
 
-def load(path: str | Path | None = None, *, scale: int | None = None, device: str = "auto", threads: int | None = None) -> Upscaler:
+def load(
+    path: str | Path | None = None, *, scale: int | None = None, device: str = "auto", threads: int | None = None
+) -> Upscaler:
     """A model, ready to be called with pictures: the one in `path`, or the one that ships for `scale` (4 by default).
 
     `path` is an .onnx or .safetensors file, `device` is `auto`, `cpu` or `cuda[:index]`. Where both are given, the file
@@ -32,6 +34,10 @@ def load(path: str | Path | None = None, *, scale: int | None = None, device: st
     backend = open_backend(model, device=device, threads=threads)
     if scale is not None and backend.spec.scale != scale:
         backend.close()
-        raise ModelRefused(f"the model enlarges {backend.spec.scale} times", expected=f"one for scale {scale}, as asked",
-                           remedy=f"-s {backend.spec.scale}, or another model", path=model)
+        raise ModelRefused(
+            f"the model enlarges {backend.spec.scale} times",
+            expected=f"one for scale {scale}, as asked",
+            remedy=f"-s {backend.spec.scale}, or another model",
+            path=model,
+        )
     return Upscaler(backend)

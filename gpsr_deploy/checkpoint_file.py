@@ -64,20 +64,37 @@ def read_info(path: Path) -> CheckpointInfo:
             params = sum(_product(piece.get_shape()) for piece in slices)
             dtypes = {str(piece.get_dtype()) for piece in slices}
     except safetensors.SafetensorError as error:
-        raise ModelRefused("this is no safetensors file, or a damaged one", expected="weights that train/train.py wrote",
-                           remedy="fetch or export the file again", path=path) from error
+        raise ModelRefused(
+            "this is no safetensors file, or a damaged one",
+            expected="weights that train/train.py wrote",
+            remedy="fetch or export the file again",
+            path=path,
+        ) from error
     try:
         if metadata["gpsr.format"] != FORMAT_VERSION:
-            raise ModelRefused(f"checkpoint format {metadata['gpsr.format']}", expected=f"format {FORMAT_VERSION}",
-                               remedy="a gpsr-deploy of the age of the file", path=path)
+            raise ModelRefused(
+                f"checkpoint format {metadata['gpsr.format']}",
+                expected=f"format {FORMAT_VERSION}",
+                remedy="a gpsr-deploy of the age of the file",
+                path=path,
+            )
         return CheckpointInfo(
-            member=metadata["gpsr.member"], scale=int(metadata["gpsr.scale"]), width=int(metadata["gpsr.width"]),
-            blocks=int(metadata["gpsr.blocks"]), params=params, macs_720p=float(metadata["gpsr.macs_720p"]),
-            dtype="+".join(sorted(dtypes)), sha256=sha256, training=json.loads(metadata["gpsr.training"]),
+            member=metadata["gpsr.member"],
+            scale=int(metadata["gpsr.scale"]),
+            width=int(metadata["gpsr.width"]),
+            blocks=int(metadata["gpsr.blocks"]),
+            params=params,
+            macs_720p=float(metadata["gpsr.macs_720p"]),
+            dtype="+".join(sorted(dtypes)),
+            sha256=sha256,
+            training=json.loads(metadata["gpsr.training"]),
         )
     except (KeyError, ValueError, RecursionError) as error:
-        raise ModelRefused(f"the file's metadata lacks or garbles what a GPSR checkpoint states ({type(error).__name__}: {error})",
-                           expected="weights that train/train.py wrote", path=path) from error
+        raise ModelRefused(
+            f"the file's metadata lacks or garbles what a GPSR checkpoint states ({type(error).__name__}: {error})",
+            expected="weights that train/train.py wrote",
+            path=path,
+        ) from error
 
 
 def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
@@ -90,8 +107,11 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
     info = read_info(path)
     sizes_are_sane = info.scale in (2, 4, 8, 16) and 3 <= info.width <= 64 and 1 <= info.blocks <= 16
     if not sizes_are_sane:
-        raise ModelRefused(f"scale {info.scale}, width {info.width}, blocks {info.blocks}",
-                           expected="a network of the GPSR family", path=path)
+        raise ModelRefused(
+            f"scale {info.scale}, width {info.width}, blocks {info.blocks}",
+            expected="a network of the GPSR family",
+            path=path,
+        )
     network = GPSR(Config(scale=info.scale, width=info.width, blocks=info.blocks))
     weights = safetensors.torch.load_file(path)
     expected = network.state_dict()
@@ -99,12 +119,20 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
     unknown = [key for key in weights if key not in expected]
     if missing or unknown:
         what = f"lacks {', '.join(missing[:3])}" if missing else f"holds {', '.join(unknown[:3])}"
-        raise ModelRefused(f"the file {what}", expected=f"the {len(expected)} tensors of {info.name}",
-                           remedy="the checkpoint of this network", path=path)
+        raise ModelRefused(
+            f"the file {what}",
+            expected=f"the {len(expected)} tensors of {info.name}",
+            remedy="the checkpoint of this network",
+            path=path,
+        )
     for key, value in weights.items():
         if not torch.isfinite(value).all():
-            raise ModelRefused(f"the weights {key} hold NaN or infinity", expected="finite weights",
-                               remedy="an earlier checkpoint of that training", path=path)
+            raise ModelRefused(
+                f"the weights {key} hold NaN or infinity",
+                expected="finite weights",
+                remedy="an earlier checkpoint of that training",
+                path=path,
+            )
     network.load_state_dict({key: value.float() for key, value in weights.items()})
     return network.eval(), info
 
@@ -119,9 +147,13 @@ def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], ha
     dtype = torch.float16 if half else torch.float32
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in network.state_dict().items()}
     metadata = {
-        "gpsr.format": FORMAT_VERSION, "gpsr.member": member, "gpsr.scale": str(network.config.scale),
-        "gpsr.width": str(network.config.width), "gpsr.blocks": str(network.config.blocks),
-        "gpsr.macs_720p": repr(count_macs(network)), "gpsr.training": json.dumps(training),
+        "gpsr.format": FORMAT_VERSION,
+        "gpsr.member": member,
+        "gpsr.scale": str(network.config.scale),
+        "gpsr.width": str(network.config.width),
+        "gpsr.blocks": str(network.config.blocks),
+        "gpsr.macs_720p": repr(count_macs(network)),
+        "gpsr.training": json.dumps(training),
     }
     write_atomically(path, safetensors.torch.save(tensors, metadata=metadata))
 
@@ -137,7 +169,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OutputUnwritable(f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path) from error
+        raise OutputUnwritable(
+            f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpsr_deploy import images
 from gpsr_deploy.backends import Backend
-from gpsr_deploy.errors import OutOfMemory
+from gpsr_deploy.errors import OutOfMemory, OutputUnwritable
 from gpsr_deploy.images import Picture
 from gpsr_deploy.upscale import Image, Progress, Tiling, Upscaled, upscale
 
@@ -37,14 +37,37 @@ class Result:
 
 
 def check(source: Path, target: Path, *, scale: int, overwrite: bool) -> tuple[str, ...]:
-    """Finds out what can be known before any work: raises InputUnreadable, OutputUnwritable or UsageError, or returns warnings."""
+    """Finds out what can be known before any work, and makes the target's folder.
+
+    Returns what the output cannot keep of the input, in words. Raises InputUnreadable, OutputUnwritable or UsageError.
+    """
     header = images.probe(source)
-    return images.check_output(target, height=header.height * scale, width=header.width * scale, has_alpha=header.has_alpha,
-                               depth=header.depth, overwrite=overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputUnwritable(
+            f"the folder cannot be made ({error.strerror})", expected="a writable place", path=target.parent
+        ) from error
+    images.clean_stale(target.parent)
+    return images.check_output(
+        target,
+        height=header.height * scale,
+        width=header.width * scale,
+        has_alpha=header.has_alpha,
+        depth=header.depth,
+        overwrite=overwrite,
+    )
 
 
-def infer(backend: Backend, source: Path, target: Path, *, tiling: Tiling, overwrite: bool,
-          on_progress: Progress | None = None) -> Result:
+def infer(
+    backend: Backend,
+    source: Path,
+    target: Path,
+    *,
+    tiling: Tiling,
+    overwrite: bool,
+    on_progress: Progress | None = None,
+) -> Result:
     """Reads `source`, enlarges it, writes `target`. Raises GpsrError's children; `target` is whole or untouched."""
     begin = time.monotonic()
     warnings = check(source, target, scale=backend.spec.scale, overwrite=overwrite)
@@ -54,11 +77,22 @@ def infer(backend: Backend, source: Path, target: Path, *, tiling: Tiling, overw
     except MemoryError as error:
         raise OutOfMemory("no memory for this picture", remedy="a smaller picture", path=source) from error
     images.write(target, sr, overwrite=overwrite)
-    return Result(source=source, target=target, height=sr.pixels.shape[0], width=sr.pixels.shape[1], tiles=len(made.plan),
-                  tile=made.plan.tile, halo=made.halo, seconds=time.monotonic() - begin, warnings=picture.warnings + warnings)
+    return Result(
+        source=source,
+        target=target,
+        height=sr.pixels.shape[0],
+        width=sr.pixels.shape[1],
+        tiles=len(made.plan),
+        tile=made.plan.tile,
+        halo=made.halo,
+        seconds=time.monotonic() - begin,
+        warnings=picture.warnings + warnings,
+    )
 
 
-def enlarge(backend: Backend, picture: Picture, *, tiling: Tiling, on_progress: Progress | None = None) -> tuple[Upscaled, Picture]:
+def enlarge(
+    backend: Backend, picture: Picture, *, tiling: Tiling, on_progress: Progress | None = None
+) -> tuple[Upscaled, Picture]:
     """`picture` with its pixels and alpha enlarged, everything else kept.
 
     Alpha goes through the network as a grey picture, so that its edges are those of the colours; garbage colours under
@@ -71,7 +105,9 @@ def enlarge(backend: Backend, picture: Picture, *, tiling: Tiling, on_progress: 
     scale = backend.spec.scale
     varies = bool((alpha != alpha.flat[0]).any())
     passes = 2 if varies else 1
-    made = upscale(backend, images.bleed(picture.pixels, alpha), tiling=tiling, on_progress=_part(on_progress, 0, passes))
+    made = upscale(
+        backend, images.bleed(picture.pixels, alpha), tiling=tiling, on_progress=_part(on_progress, 0, passes)
+    )
     if varies:
         enlarged: Image = upscale(backend, alpha, tiling=tiling, on_progress=_part(on_progress, 1, passes)).sr
     else:

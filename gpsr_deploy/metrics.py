@@ -13,7 +13,8 @@ def luma(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     values = image.astype(np.float64)
     if values.ndim == 2:
         values = np.repeat(values[:, :, None], 3, axis=2)
-    return values @ np.array([65.481, 128.553, 24.966]) / 255.0 + 16.0
+    weighted: NDArray[np.float64] = values @ np.array([65.481, 128.553, 24.966]) / 255.0
+    return weighted + 16.0
 
 
 def psnr(sr: NDArray[np.uint8], hr: NDArray[np.uint8], *, shave: int) -> float:
@@ -27,11 +28,16 @@ def ssim(sr: NDArray[np.uint8], hr: NDArray[np.uint8], *, shave: int) -> float:
     try:
         from skimage.metrics import structural_similarity
     except ImportError as error:
-        raise BackendUnavailable("scikit-image is not installed", expected="it for SSIM",
-                                 remedy="pip install gpsr-deploy[train]") from error
-    value: float = structural_similarity(
-        _shaved(luma(sr), shave), _shaved(luma(hr), shave), data_range=255.0,
-        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+        raise BackendUnavailable(
+            "scikit-image is not installed", expected="it for SSIM", remedy="pip install gpsr-deploy[train]"
+        ) from error
+    value = structural_similarity(  # type: ignore[no-untyped-call,unused-ignore]
+        _shaved(luma(sr), shave),
+        _shaved(luma(hr), shave),
+        data_range=255.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
     return float(value)
 

@@ -166,7 +166,8 @@ class LRSAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         cells = self.pool(self.cells(self.squeeze(x)))
         mask: Tensor = self.shuffle(self.excite(F.relu(self.context(cells))))
-        return x * torch.sigmoid(mask)
+        attended: Tensor = torch.mul(x, torch.sigmoid(mask))
+        return attended
 
 
 class ConcatMix(nn.Module):
@@ -412,8 +413,9 @@ def _fold_upsampler(upsampler: Upsampler) -> None:
     project, project_bias = _weight_and_bias(upsampler.project)
     project = project[:, :, 0, 0]
     outputs = project.shape[0]
-    weight = torch.einsum("oc,csiyx->osiyx", project, weight.unflatten(0, (-1, 4))).reshape(4 * outputs, *weight.shape[1:])
-    bias = (project @ bias.unflatten(0, (-1, 4)) + project_bias[:, None]).reshape(-1)
+    weight = torch.einsum("oc,csiyx->osiyx", project, weight.reshape(-1, 4, *weight.shape[1:]))
+    weight = weight.reshape(4 * outputs, *weight.shape[2:])
+    bias = (project @ bias.reshape(-1, 4) + project_bias[:, None]).reshape(-1)
     upsampler.expand = _conv_like(upsampler.expand, weight, bias)
     upsampler.project = nn.Identity()
 
@@ -423,7 +425,9 @@ def _fold_squeeze(attention: LRSAM) -> None:
     weight, bias = _weight_and_bias(attention.cells)
     squeeze, squeeze_bias = _weight_and_bias(attention.squeeze)
     folded_bias = bias + torch.einsum("omyx,m->o", weight, squeeze_bias)
-    attention.cells = _conv_like(attention.cells, torch.einsum("omyx,mi->oiyx", weight, squeeze[:, :, 0, 0]), folded_bias)
+    attention.cells = _conv_like(
+        attention.cells, torch.einsum("omyx,mi->oiyx", weight, squeeze[:, :, 0, 0]), folded_bias
+    )
     attention.squeeze = nn.Identity()
 
 
@@ -432,7 +436,9 @@ def _split(mix: nn.Module, branches: int) -> list[nn.Conv2d]:
     assert isinstance(mix, ConcatMix)
     weight, bias = _weight_and_bias(mix.conv)
     parts = weight.chunk(branches, dim=1)
-    return [_conv_like(mix.conv, part, bias if index == 0 else torch.zeros_like(bias)) for index, part in enumerate(parts)]
+    return [
+        _conv_like(mix.conv, part, bias if index == 0 else torch.zeros_like(bias)) for index, part in enumerate(parts)
+    ]
 
 
 def _fold_gate(aggregate: RS3AMG) -> None:

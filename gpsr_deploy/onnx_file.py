@@ -70,24 +70,31 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
-        raise ModelRefused("this is no ONNX file, or a damaged one", expected="a model that export/to_onnx.py wrote",
-                           remedy=reexport) from error
+        raise ModelRefused(
+            "this is no ONNX file, or a damaged one", expected="a model that export/to_onnx.py wrote", remedy=reexport
+        ) from error
     if not model.graph.node:
         raise ModelRefused("the file holds no graph", expected="a model that export/to_onnx.py wrote", remedy=reexport)
     for tensor in _tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise ModelRefused(f"the weights {tensor.name!r} lie outside the file", expected="all weights inside the model",
-                               remedy="save the model with its weights inline")
+            raise ModelRefused(
+                f"the weights {tensor.name!r} lie outside the file",
+                expected="all weights inside the model",
+                remedy="save the model with its weights inline",
+            )
     _check_operators(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if SPEC_KEY not in metadata or COSTS_KEY not in metadata:
-        raise ModelRefused(f"the model carries no {SPEC_KEY}", expected="a model that export/to_onnx.py wrote", remedy=reexport)
+        raise ModelRefused(
+            f"the model carries no {SPEC_KEY}", expected="a model that export/to_onnx.py wrote", remedy=reexport
+        )
     spec = SRSpec.from_json(metadata[SPEC_KEY])
     try:
         costs = Costs(**json.loads(metadata[COSTS_KEY]))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelRefused(f"the model's {COSTS_KEY} is garbled", expected="a model that export/to_onnx.py wrote",
-                           remedy=reexport) from error
+        raise ModelRefused(
+            f"the model's {COSTS_KEY} is garbled", expected="a model that export/to_onnx.py wrote", remedy=reexport
+        ) from error
     _check_interface(model)
     return spec, costs
 
@@ -99,8 +106,11 @@ def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
     for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model]:
         del item.metadata_props[:]
         item.doc_string = ""
-    onnx.helper.set_model_props(model, {SPEC_KEY: spec.to_json(), COSTS_KEY: json.dumps(asdict(measure(model, spec.scale)))})
-    return model.SerializeToString()
+    onnx.helper.set_model_props(
+        model, {SPEC_KEY: spec.to_json(), COSTS_KEY: json.dumps(asdict(measure(model, spec.scale)))}
+    )
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
@@ -114,8 +124,10 @@ def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
     del fixed.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    shapes = {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-              for value in [*graph.input, *graph.value_info, *graph.output]}
+    shapes = {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in [*graph.input, *graph.value_info, *graph.output]
+    }
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
     last_use |= {output.name: len(graph.node) for output in graph.output}
     macs, alive, peak = 0, {INPUT: _product(shapes[INPUT])}, 0
@@ -125,8 +137,11 @@ def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
         alive |= {name: _product(shapes[name]) for name in node.output if name in shapes}
         peak = max(peak, sum(alive.values()))
         alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
-    return Costs(params=sum(_product(shape) for shape in weights.values()), activation_bytes=4 * peak // probe**2,
-                 macs_720p=macs / (probe * scale) ** 2 * 1280 * 720)
+    return Costs(
+        params=sum(_product(shape) for shape in weights.values()),
+        activation_bytes=4 * peak // probe**2,
+        macs_720p=macs / (probe * scale) ** 2 * 1280 * 720,
+    )
 
 
 def _product(shape: tuple[int, ...]) -> int:
@@ -162,20 +177,31 @@ def _check_operators(model: onnx.ModelProto) -> None:
     domains = {entry.domain: entry.version for entry in model.opset_import}
     version = domains.get("", domains.get("ai.onnx", 0))
     if model.functions:
-        raise ModelRefused(f"the model defines functions of its own ({model.functions[0].name!r})", expected="standard operators")
+        raise ModelRefused(
+            f"the model defines functions of its own ({model.functions[0].name!r})", expected="standard operators"
+        )
     for graph in _graphs(model.graph):
         for node in graph.node:
             if node.domain not in ("", "ai.onnx"):
-                raise ModelRefused(f"operator {node.op_type!r} of domain {node.domain!r}", expected="standard operators")
+                raise ModelRefused(
+                    f"operator {node.op_type!r} of domain {node.domain!r}", expected="standard operators"
+                )
             if not 1 <= version <= onnx.defs.onnx_opset_version() or not onnx.defs.has(node.op_type, version):
-                raise ModelRefused(f"operator {node.op_type!r} of opset {version}",
-                                   expected=f"operators of opset 1 to {onnx.defs.onnx_opset_version()}")
+                raise ModelRefused(
+                    f"operator {node.op_type!r} of opset {version}",
+                    expected=f"operators of opset 1 to {onnx.defs.onnx_opset_version()}",
+                )
 
 
 def _check_interface(model: onnx.ModelProto) -> None:
     weights = {tensor.name for tensor in model.graph.initializer}
-    found = [(value.name, value.type.tensor_type.elem_type, len(value.type.tensor_type.shape.dim))
-             for value in [*model.graph.input, *model.graph.output] if value.name not in weights]
+    found = [
+        (value.name, value.type.tensor_type.elem_type, len(value.type.tensor_type.shape.dim))
+        for value in [*model.graph.input, *model.graph.output]
+        if value.name not in weights
+    ]
     if found != [(INPUT, onnx.TensorProto.FLOAT, 4), (OUTPUT, onnx.TensorProto.FLOAT, 4)]:
-        raise ModelRefused(f"inputs and outputs are {', '.join(name for name, *_ in found)}",
-                           expected=f"float32 NCHW, {INPUT!r} in and {OUTPUT!r} out")
+        raise ModelRefused(
+            f"inputs and outputs are {', '.join(name for name, *_ in found)}",
+            expected=f"float32 NCHW, {INPUT!r} in and {OUTPUT!r} out",
+        )

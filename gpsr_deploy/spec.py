@@ -41,16 +41,33 @@ class SRSpec:
     """SHA-256 of the checkpoint file that the weights came from, 64 lower-case hexadecimal digits."""
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and 0 < len(self.name) <= 100 and self.name.isprintable(),
-                 "name", self.name, "1 to 100 printable characters")
+        _require(
+            isinstance(self.name, str) and 0 < len(self.name) <= 100 and self.name.isprintable(),
+            "name",
+            self.name,
+            "1 to 100 printable characters",
+        )
         _require(type(self.scale) is int and self.scale in (2, 4, 8, 16), "scale", self.scale, "2, 4, 8 or 16")
-        _require(type(self.multiple_of) is int and 1 <= self.multiple_of <= 1024, "multiple_of", self.multiple_of, "1 to 1024")
-        _require(type(self.halo) is int and 0 <= self.halo <= 1024 and self.halo % self.multiple_of == 0,
-                 "halo", self.halo, f"a multiple of {self.multiple_of} up to 1024")
+        _require(
+            type(self.multiple_of) is int and 1 <= self.multiple_of <= 1024,
+            "multiple_of",
+            self.multiple_of,
+            "1 to 1024",
+        )
+        _require(
+            type(self.halo) is int and 0 <= self.halo <= 1024 and self.halo % self.multiple_of == 0,
+            "halo",
+            self.halo,
+            f"a multiple of {self.multiple_of} up to 1024",
+        )
         _require(self.tiling in get_args(Tiling), "tiling", self.tiling, " or ".join(get_args(Tiling)))
         _require(self.dtype in get_args(Dtype), "dtype", self.dtype, " or ".join(get_args(Dtype)))
-        _require(isinstance(self.checkpoint_sha256, str) and _SHA256.fullmatch(self.checkpoint_sha256) is not None,
-                 "checkpoint_sha256", self.checkpoint_sha256, "64 lower-case hexadecimal digits")
+        _require(
+            isinstance(self.checkpoint_sha256, str) and _SHA256.fullmatch(self.checkpoint_sha256) is not None,
+            "checkpoint_sha256",
+            self.checkpoint_sha256,
+            "64 lower-case hexadecimal digits",
+        )
 
     def to_json(self) -> str:
         """One line of JSON with every field, keys in the order of the class."""
@@ -89,6 +106,8 @@ class Profile:
     def __post_init__(self) -> None:
         for axis in range(2):
             if not 0 < self.min[axis] <= self.opt[axis] <= self.max[axis]:
-                raise ModelRefused(f"the profile's sizes are {self.min}, {self.opt}, {self.max}", expected="0 < min <= opt <= max")
+                raise ModelRefused(
+                    f"the profile's sizes are {self.min}, {self.opt}, {self.max}", expected="0 < min <= opt <= max"
+                )
         if self.batch < 1:
             raise ModelRefused(f"the profile's batch is {self.batch}", expected="1 or more")

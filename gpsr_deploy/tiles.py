@@ -71,14 +71,19 @@ def plan_axis(length: int, *, tile: int, halo: int, multiple_of: int = 3) -> tup
         return (Span(start=0, stop=padded, keep_start=0, keep_stop=length),)
     stride = tile - 2 * halo
     if stride < multiple_of:
-        raise UsageError(f"a tile of {tile} with an overlap of {halo} keeps nothing",
-                         expected=f"a tile of at least {2 * halo + multiple_of}", remedy="a larger --tile or a smaller --overlap")
+        raise UsageError(
+            f"a tile of {tile} with an overlap of {halo} keeps nothing",
+            expected=f"a tile of at least {2 * halo + multiple_of}",
+            remedy="a larger --tile or a smaller --overlap",
+        )
     last = padded - tile
     starts = [*range(0, last, stride), last]
     inner = [start + tile - halo for start in starts[:-1]]
     edges = [0, *inner, length]
-    return tuple(Span(start=start, stop=start + tile, keep_start=begin, keep_stop=end)
-                 for start, begin, end in zip(starts, edges, edges[1:]))
+    return tuple(
+        Span(start=start, stop=start + tile, keep_start=begin, keep_stop=end)
+        for start, begin, end in zip(starts, edges[:-1], edges[1:], strict=True)
+    )
 
 
 def plan(height: int, width: int, *, tile: tuple[int, int], halo: int, multiple_of: int = 3) -> TilePlan:
@@ -90,7 +95,8 @@ def plan(height: int, width: int, *, tile: tuple[int, int], halo: int, multiple_
 
 def whole(height: int, width: int, *, multiple_of: int = 3) -> TilePlan:
     """The plan of one tile that is the picture."""
-    return plan(height, width, tile=(round_up(height, multiple_of), round_up(width, multiple_of)), halo=0, multiple_of=multiple_of)
+    tile = round_up(height, multiple_of), round_up(width, multiple_of)
+    return plan(height, width, tile=tile, halo=0, multiple_of=multiple_of)
 
 
 def fit(height: int, width: int, *, halo: int, multiple_of: int = 3, max_pixels: int) -> tuple[int, int]:

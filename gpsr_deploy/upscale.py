@@ -59,7 +59,9 @@ class Upscaled:
     halo: int
 
 
-def upscale(backend: Backend, lr: Image, *, tiling: Tiling | None = None, on_progress: Progress | None = None) -> Upscaled:
+def upscale(
+    backend: Backend, lr: Image, *, tiling: Tiling | None = None, on_progress: Progress | None = None
+) -> Upscaled:
     """`lr` enlarged by the backend's scale, in the same layout and dtype; the result owns its memory.
 
     Where memory runs out the tile is halved, up to MAX_HALVINGS times, and the picture begun anew, so that the result is
@@ -79,7 +81,9 @@ def upscale(backend: Backend, lr: Image, *, tiling: Tiling | None = None, on_pro
     return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
 
 
-def plan_for(backend: Backend, height: int, width: int, *, tiling: Tiling, available: int | None = None) -> tuple[TilePlan, int]:
+def plan_for(
+    backend: Backend, height: int, width: int, *, tiling: Tiling, available: int | None = None
+) -> tuple[TilePlan, int]:
     """The plan for a picture of this size, and its halo. `available` is free memory in bytes, asked of the system by default."""
     spec, profile = backend.spec, backend.profile
     step = spec.multiple_of
@@ -89,14 +93,13 @@ def plan_for(backend: Backend, height: int, width: int, *, tiling: Tiling, avail
     if tiling.tile is not None:
         smallest = tiles.round_up(2 * halo + SMALLEST_KEEP, step)
         tile = max(tiles.round_up(tiling.tile[0], step), smallest), max(tiles.round_up(tiling.tile[1], step), smallest)
+    elif profile is not None:
+        tile = profile.opt
     else:
         free = available_memory() if available is None else available
         budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
         pixels = budget // (backend.bytes_per_pixel * tiling.batch)
-        if profile is not None:
-            tile = profile.opt
-        else:
-            tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels)
+        tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels)
     return _within(tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step), backend), halo
 
 
@@ -115,10 +118,14 @@ def available_memory() -> int | None:
 def _within(plan: TilePlan, backend: Backend) -> TilePlan:
     """`plan`, if the backend's profile takes its tiles. Raises ModelRefused."""
     profile = backend.profile
-    if profile is not None and not all(low <= size <= high for low, size, high in zip(profile.min, plan.tile, profile.max, strict=True)):
-        raise ModelRefused(f"a tile of {plan.tile[0]}x{plan.tile[1]}",
-                           expected=f"{profile.min[0]}x{profile.min[1]} to {profile.max[0]}x{profile.max[1]}, which the engine was built for",
-                           remedy="another --tile, or an engine of another profile")
+    if profile is not None and not all(
+        low <= size <= high for low, size, high in zip(profile.min, plan.tile, profile.max, strict=True)
+    ):
+        raise ModelRefused(
+            f"a tile of {plan.tile[0]}x{plan.tile[1]}",
+            expected=f"{profile.min[0]}x{profile.min[1]} to {profile.max[0]}x{profile.max[1]}, which the engine was built for",
+            remedy="another --tile, or an engine of another profile",
+        )
     return plan
 
 
@@ -143,8 +150,9 @@ def _run(backend: Backend, lr: Image, plan: TilePlan, batch: int, on_progress: P
     try:
         sr = np.empty((plan.height * scale, plan.width * scale, *lr.shape[2:]), lr.dtype)
     except MemoryError as error:
-        raise OutOfMemory(f"no memory for a result of {plan.height * scale}x{plan.width * scale}",
-                          remedy="a smaller picture") from error
+        raise OutOfMemory(
+            f"no memory for a result of {plan.height * scale}x{plan.width * scale}", remedy="a smaller picture"
+        ) from error
     done = 0
     for group in _groups(plan, batch):
         results = backend.infer(_read(lr, group))
@@ -182,8 +190,11 @@ def _require_finite(result: NDArray[np.float32], row: Span, col: Span) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         finite = np.isfinite(result.sum(dtype=np.float32))
     if not finite:
-        raise NonFinite(f"the network gave NaN or infinity in the tile at row {row.start}, column {col.start} (LR pixels)",
-                        expected="finite pixels", remedy="the fp32 model")
+        raise NonFinite(
+            f"the network gave NaN or infinity in the tile at row {row.start}, column {col.start} (LR pixels)",
+            expected="finite pixels",
+            remedy="the fp32 model",
+        )
 
 
 def _paste(sr: Image, result: NDArray[np.float32], row: Span, col: Span, scale: int) -> None:
@@ -216,8 +227,14 @@ class Upscaler:
         """What runs the network."""
         return self._backend
 
-    def __call__(self, lr: object, *, order: Literal["rgb", "bgr"] = "rgb", tiling: Tiling | None = None,
-                 on_progress: Progress | None = None) -> Image:
+    def __call__(
+        self,
+        lr: object,
+        *,
+        order: Literal["rgb", "bgr"] = "rgb",
+        tiling: Tiling | None = None,
+        on_progress: Progress | None = None,
+    ) -> Image:
         """`lr` enlarged: uint8, uint16 or float32 in [0, 1], (H, W, 3) or (H, W), numpy or anything with DLPack.
 
         `order` is that of the channels, in and out: "bgr" as OpenCV delivers them. Same dtype back; the result owns its memory.
@@ -237,5 +254,7 @@ class Upscaler:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -35,7 +35,9 @@ def read_photographs(source: Path, *, scale: int, shards: slice = slice(None)) -
     """
     with ThreadPoolExecutor(1) as pool:
         decoded = list(pool.map(lambda entry: _photograph(*entry, scale), _entries(source, shards)))
-    return [found for found in decoded if isinstance(found, Photograph)], [bad for bad in decoded if isinstance(bad, str)]
+    return [found for found in decoded if isinstance(found, Photograph)], [
+        bad for bad in decoded if isinstance(bad, str)
+    ]
 
 
 def _entries(source: Path, shards: slice) -> Iterator[tuple[str, bytes]]:
@@ -53,7 +55,9 @@ def _entries(source: Path, shards: slice) -> Iterator[tuple[str, bytes]]:
 
 def _photograph(name: str, encoded: bytes, scale: int) -> Photograph | str:
     try:
-        pixels = pyvips.Image.new_from_buffer(encoded, "", fail_on="error").colourspace("srgb")[:3].cast("uchar").numpy()
+        pixels = (
+            pyvips.Image.new_from_buffer(encoded, "", fail_on="error").colourspace("srgb")[:3].cast("uchar").numpy()
+        )
     except pyvips.Error:
         return name
     height, width = pixels.shape[0] // scale * scale, pixels.shape[1] // scale * scale
@@ -61,7 +65,9 @@ def _photograph(name: str, encoded: bytes, scale: int) -> Photograph | str:
     return Photograph(name=name, hr=hr, lr=to_8_bit(imresize(hr[None] / 255.0, scale))[0])
 
 
-def sample_batch(photographs: list[Photograph], *, seed: int, step: int, batch: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
+def sample_batch(
+    photographs: list[Photograph], *, seed: int, step: int, batch: int, patch: int, scale: int
+) -> tuple[Tensor, Tensor]:
     """Batch number `step`: LR (batch, 3, patch, patch) and HR, float32 in [0, 1], cropped, flipped and rotated at random."""
     lrs, hrs = [], []
     for index in range(step * batch, (step + 1) * batch):

@@ -79,14 +79,21 @@ def _through_torch(pixels: Pixels, function: Callable[[torch.Tensor], torch.Tens
 
 
 def main(arguments: list[str]) -> int:
+    """Prints one line per set; returns the exit code."""
     parser = argparse.ArgumentParser(description="PSNR and SSIM of a model on test sets.")
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help="a folder of HR pictures")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--engine", type=Path, help="an .onnx or .safetensors model")
     which.add_argument("--bicubic", action="store_true", help="the baseline")
-    parser.add_argument("--scale", type=int, default=4, help="of --bicubic; a model knows its own (default %(default)s)")
-    parser.add_argument("--self-ensemble", "-x", action="store_true", help="GPSR+: average over eight flips and rotations")
-    parser.add_argument("--tile", type=int, help="cut pictures into tiles of this many LR pixels, instead of running them whole")
+    parser.add_argument(
+        "--scale", type=int, default=4, help="of --bicubic; a model knows its own (default %(default)s)"
+    )
+    parser.add_argument(
+        "--self-ensemble", "-x", action="store_true", help="GPSR+: average over eight flips and rotations"
+    )
+    parser.add_argument(
+        "--tile", type=int, help="cut pictures into tiles of this many LR pixels, instead of running them whole"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(arguments)
@@ -104,8 +111,12 @@ def report(folders: list[Path], enlarge: Enlarge, *, scale: int, as_json: bool) 
     """Prints a line per set as soon as it is known."""
     for folder in folders:
         score = evaluate(folder, enlarge, scale=scale)
-        print(json.dumps(asdict(score)) if as_json
-              else f"{score.set:12} {score.images:4} pictures  PSNR {score.psnr:6.2f} dB  SSIM {score.ssim:.4f}", flush=True)
+        print(
+            json.dumps(asdict(score))
+            if as_json
+            else f"{score.set:12} {score.images:4} pictures  PSNR {score.psnr:6.2f} dB  SSIM {score.ssim:.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ class Run:
         self.recipe = recipe
         self.network = build(recipe.model, scale=recipe.scale).to(device, memory_format=torch.channels_last)  # type: ignore[arg-type,call-overload]
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999), eps=1e-8)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999), eps=1e-8
+        )
         self.step = 0
         self.seconds = 0.0
         self.best_psnr = -math.inf
@@ -75,14 +77,20 @@ class Run:
         """Network, EMA and optimiser under one roof of names."""
         named = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         named |= {f"ema.{key}": value for key, value in self.ema.state_dict().items()}
-        for (name, _), state in zip(self.network.named_parameters(), self.optimiser.state_dict()["state"].values(), strict=False):
+        for (name, _), state in zip(
+            self.network.named_parameters(), self.optimiser.state_dict()["state"].values(), strict=False
+        ):
             named |= {f"adam.{name}.{key}": value for key, value in state.items()}
         return {key: value.detach().cpu().contiguous().clone() for key, value in named.items()}
 
     def save(self, path: Path) -> None:
         """Everything a resume needs, atomically."""
-        metadata = {"recipe": json.dumps(asdict(self.recipe)), "step": str(self.step), "seconds": repr(self.seconds),
-                    "best_psnr": repr(self.best_psnr)}
+        metadata = {
+            "recipe": json.dumps(asdict(self.recipe)),
+            "step": str(self.step),
+            "seconds": repr(self.seconds),
+            "best_psnr": repr(self.best_psnr),
+        }
         checkpoint_file.write_atomically(path, safetensors.torch.save(self.tensors(), metadata=metadata))
 
     def resume(self, path: Path) -> None:
@@ -92,14 +100,23 @@ class Run:
                 metadata = file.metadata()
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         except (safetensors.SafetensorError, OSError) as error:
-            raise InputUnreadable("the run's last state is damaged", remedy="remove it to start anew", path=path) from error
+            raise InputUnreadable(
+                "the run's last state is damaged", remedy="remove it to start anew", path=path
+            ) from error
         saved, wanted = json.loads(metadata["recipe"]), asdict(self.recipe)
-        different = [f"{key}: {saved.get(key)} there, {value} here" for key, value in wanted.items() if saved.get(key) != value]
+        different = [
+            f"{key}: {saved.get(key)} there, {value} here" for key, value in wanted.items() if saved.get(key) != value
+        ]
         if different:
-            raise UsageError("the run was started with another recipe (" + "; ".join(different) + ")",
-                             remedy="the same options, or another --out", path=path)
+            raise UsageError(
+                "the run was started with another recipe (" + "; ".join(different) + ")",
+                remedy="the same options, or another --out",
+                path=path,
+            )
         for prefix, network in (("network.", self.network), ("ema.", self.ema)):
-            network.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+            network.load_state_dict(
+                {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            )
         state = self.optimiser.state_dict()
         for number, (name, _) in enumerate(self.network.named_parameters()):
             prefix = f"adam.{name}."
@@ -149,8 +166,18 @@ def validate(network: GPSR, photographs: list[Photograph], device: torch.device)
     return float(np.mean(values))
 
 
-def train(run: Run, *, photographs: list[Photograph], validation: list[Photograph], out: Path, device: torch.device,
-          steps: int | None, minutes: float | None, every: int, provenance: dict[str, object]) -> None:
+def train(
+    run: Run,
+    *,
+    photographs: list[Photograph],
+    validation: list[Photograph],
+    out: Path,
+    device: torch.device,
+    steps: int | None,
+    minutes: float | None,
+    every: int,
+    provenance: dict[str, object],
+) -> None:
     """Steps until `steps` or `minutes` are full, with a validation, a log line and a checkpoint every `every` steps."""
     recipe = run.recipe
     losses: list[float] = []
@@ -160,7 +187,9 @@ def train(run: Run, *, photographs: list[Photograph], validation: list[Photograp
         return run.step / steps if steps is not None else run.seconds / (60 * (minutes or 1))
 
     while progress() < 1:
-        lr, hr = sample_batch(photographs, seed=recipe.seed, step=run.step, batch=recipe.batch, patch=recipe.patch, scale=recipe.scale)
+        lr, hr = sample_batch(
+            photographs, seed=recipe.seed, step=run.step, batch=recipe.batch, patch=recipe.patch, scale=recipe.scale
+        )
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step=run.step, progress=progress())
         losses.append(train_step(run, lr.to(device, memory_format=torch.channels_last), hr.to(device)))
@@ -168,21 +197,32 @@ def train(run: Run, *, photographs: list[Photograph], validation: list[Photograp
         run.seconds, before = run.seconds + now - before, now
         if run.step % every == 0 or progress() >= 1:
             psnr = validate(run.ema, validation, device)
-            line = {"step": run.step, "minutes": round(run.seconds / 60, 2), "loss": round(float(np.mean(losses)), 6),
-                    "val_psnr": round(psnr, 4), "learning_rate": run.optimiser.param_groups[0]["lr"]}
+            line = {
+                "step": run.step,
+                "minutes": round(run.seconds / 60, 2),
+                "loss": round(float(np.mean(losses)), 6),
+                "val_psnr": round(psnr, 4),
+                "learning_rate": run.optimiser.param_groups[0]["lr"],
+            }
             losses.clear()
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
             if psnr > run.best_psnr:
                 run.best_psnr = psnr
-                trained = provenance | {"step": run.step, "minutes": line["minutes"], "val_psnr": psnr, "recipe": asdict(recipe)}
+                trained = provenance | {
+                    "step": run.step,
+                    "minutes": line["minutes"],
+                    "val_psnr": psnr,
+                    "recipe": asdict(recipe),
+                }
                 checkpoint_file.save(run.ema, out / "best.safetensors", member=recipe.model, training=trained)
             run.save(out / "last.safetensors")
             before = time.monotonic()
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description="Train a GPSR network.")
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--scale", type=int, choices=[4, 8], default=4)
@@ -192,14 +232,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     length.add_argument("--minutes", type=float, help="the cosine ends when this much time has been spent")
     length.add_argument("--steps", type=int, help="the cosine ends at this step")
     parser.add_argument("--batch", type=int, default=16, help="LR patches per step (default %(default)s)")
-    parser.add_argument("--patch", type=int, default=24, help="LR pixels per side of a patch, a multiple of 3 (default %(default)s)")
+    parser.add_argument(
+        "--patch", type=int, default=24, help="LR pixels per side of a patch, a multiple of 3 (default %(default)s)"
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default %(default)s)")
     parser.add_argument("--warmup", type=int, default=200, help="steps (default %(default)s)")
     parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (default %(default)s)")
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast in the forward pass")
-    parser.add_argument("--every", type=int, default=500, help="steps between validations and checkpoints (default %(default)s)")
+    parser.add_argument(
+        "--every", type=int, default=500, help="steps between validations and checkpoints (default %(default)s)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
@@ -209,23 +253,40 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
+    """Starts or resumes the run; returns the exit code."""
     options = parse(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    recipe = Recipe(model=options.model, scale=options.scale, batch=options.batch, patch=options.patch,
-                    learning_rate=options.learning_rate, warmup=options.warmup, clip=options.clip, ema=options.ema,
-                    seed=options.seed, bf16=options.bf16)
+    recipe = Recipe(
+        model=options.model,
+        scale=options.scale,
+        batch=options.batch,
+        patch=options.patch,
+        learning_rate=options.learning_rate,
+        warmup=options.warmup,
+        clip=options.clip,
+        ema=options.ema,
+        seed=options.seed,
+        bf16=options.bf16,
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, device)
     last = options.out / "last.safetensors"
     if last.exists():
         run.resume(last)
     photographs, validation = split(options.data, scale=recipe.scale)
-    print(f"{len(photographs)} photographs for training, {len(validation)} for validation, from step {run.step}", flush=True)
+    print(
+        f"{len(photographs)} photographs for training, {len(validation)} for validation, from step {run.step}",
+        flush=True,
+    )
     provenance: dict[str, object] = {
-        "data": options.data.name, "photographs": len(photographs), "device": str(device), "machine": platform.machine(),
-        "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "data": options.data.name,
+        "photographs": len(photographs),
+        "device": str(device),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
     }
 
     def stop(_number: int, _frame: object) -> None:
@@ -233,8 +294,17 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        train(run, photographs=photographs, validation=validation, out=options.out, device=device, steps=options.steps,
-              minutes=options.minutes, every=options.every, provenance=provenance)
+        train(
+            run,
+            photographs=photographs,
+            validation=validation,
+            out=options.out,
+            device=device,
+            steps=options.steps,
+            minutes=options.minutes,
+            every=options.every,
+            provenance=provenance,
+        )
     except KeyboardInterrupt:
         return 130
     return 0
@@ -252,8 +322,11 @@ def split(data: Path, *, scale: int, validation_pictures: int = 32) -> tuple[lis
     for name in bad + bad_too:
         print(f"warning: {name} cannot be decoded and is left out", file=sys.stderr)
     if not photographs or not validation:
-        raise InputUnreadable(f"{len(photographs)} pictures for training, {len(validation)} for validation",
-                              expected="a folder of at least 2 pictures, or of 2 tar shards", path=data)
+        raise InputUnreadable(
+            f"{len(photographs)} pictures for training, {len(validation)} for validation",
+            expected="a folder of at least 2 pictures, or of 2 tar shards",
+            path=data,
+        )
     return photographs, validation[:validation_pictures]
 
 

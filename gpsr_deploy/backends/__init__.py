@@ -49,10 +49,14 @@ class Backend(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
-def open_backend(path: Path, *, device: str = "auto", runtime: Runtime | None = None, threads: int | None = None) -> Backend:
+def open_backend(
+    path: Path, *, device: str = "auto", runtime: Runtime | None = None, threads: int | None = None
+) -> Backend:
     """A backend for the model in `path`.
 
     The file's kind picks the runtime, unless `runtime` names one that also takes it; `device` is `auto`, `cpu` or
@@ -76,16 +80,29 @@ def open_backend(path: Path, *, device: str = "auto", runtime: Runtime | None = 
 
             return TorchBackend.open(path, device=device, threads=threads)
         case ".plan" | ".engine", _:
-            raise BackendUnavailable("this is a TensorRT engine", expected="an .onnx or .safetensors model: engines are not run yet",
-                                     remedy="the ONNX that the engine was built from", path=path)
+            raise BackendUnavailable(
+                "this is a TensorRT engine",
+                expected="an .onnx or .safetensors model: engines are not run yet",
+                remedy="the ONNX that the engine was built from",
+                path=path,
+            )
         case ".pth" | ".pt" | ".ckpt" | ".bin" | ".pkl", _:
-            raise ModelRefused("this file may hold a pickle, which can run code", expected=".onnx or .safetensors",
-                               remedy="convert the weights to safetensors", path=path)
+            raise ModelRefused(
+                "this file may hold a pickle, which can run code",
+                expected=".onnx or .safetensors",
+                remedy="convert the weights to safetensors",
+                path=path,
+            )
         case _, None:
-            raise ModelRefused(f"no model is known by the suffix {path.suffix!r}", expected=".onnx or .safetensors", path=path)
+            raise ModelRefused(
+                f"no model is known by the suffix {path.suffix!r}", expected=".onnx or .safetensors", path=path
+            )
         case _:
-            raise UsageError(f"{runtime} with a file named {path.suffix!r}",
-                             expected="onnxruntime or openvino with .onnx, torch with .safetensors", path=path)
+            raise UsageError(
+                f"{runtime} with a file named {path.suffix!r}",
+                expected="onnxruntime or openvino with .onnx, torch with .safetensors",
+                path=path,
+            )
 
 
 def memory_is_short(needed: int) -> bool:

@@ -17,13 +17,21 @@ try:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 except ImportError as error:
-    raise BackendUnavailable("ONNX Runtime is not installed", expected="it for .onnx models",
-                             remedy="pip install gpsr-deploy[cpu]") from error
+    raise BackendUnavailable(
+        "ONNX Runtime is not installed", expected="it for .onnx models", remedy="pip install gpsr-deploy[cpu]"
+    ) from error
 
 ARENA_OVERHEAD = 2.0
 """Process memory that one byte of live activations costs; measured, the arena grows by doubling."""
 
-FAILURES = (states.RuntimeException, states.Fail, states.InvalidArgument, states.InvalidGraph, states.NotImplemented, states.EPFail)
+FAILURES = (
+    states.RuntimeException,
+    states.Fail,
+    states.InvalidArgument,
+    states.InvalidGraph,
+    states.NotImplemented,
+    states.EPFail,
+)
 
 
 class OnnxRuntimeBackend:
@@ -34,8 +42,11 @@ class OnnxRuntimeBackend:
 
     def __init__(self, model: OnnxModel, *, device: str = "auto", threads: int | None = None) -> None:
         if device not in ("auto", "cpu"):
-            raise BackendUnavailable(f"device {device} for an .onnx model", expected="the CPU: CUDA is not supported yet",
-                                     remedy="--device cpu")
+            raise BackendUnavailable(
+                f"device {device} for an .onnx model",
+                expected="the CPU: CUDA is not supported yet",
+                remedy="--device cpu",
+            )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
@@ -46,8 +57,10 @@ class OnnxRuntimeBackend:
         try:
             self._session = onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
         except FAILURES as error:
-            raise ModelRefused(f"ONNX Runtime {onnxruntime.__version__} cannot run the model ({error})",
-                               expected="a model that export/to_onnx.py wrote") from error
+            raise ModelRefused(
+                f"ONNX Runtime {onnxruntime.__version__} cannot run the model ({error})",
+                expected="a model that export/to_onnx.py wrote",
+            ) from error
         self.device = "cpu"
         self.spec: SRSpec = model.spec
         self.bytes_per_pixel = int(model.costs.activation_bytes * ARENA_OVERHEAD)
@@ -73,5 +86,7 @@ class OnnxRuntimeBackend:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

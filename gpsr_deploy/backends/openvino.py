@@ -15,8 +15,9 @@ from gpsr_deploy.spec import Profile, SRSpec
 try:
     import openvino
 except ImportError as error:
-    raise BackendUnavailable("OpenVINO is not installed", expected="it for --runtime openvino",
-                             remedy="pip install gpsr-deploy[openvino]") from error
+    raise BackendUnavailable(
+        "OpenVINO is not installed", expected="it for --runtime openvino", remedy="pip install gpsr-deploy[openvino]"
+    ) from error
 
 POOL_OVERHEAD = 2.5
 """Process memory that one byte of live activations costs; measured."""
@@ -38,8 +39,10 @@ class OpenVinoBackend:
             core = openvino.Core()
             self._request = core.compile_model(core.read_model(model.content), "CPU", settings).create_infer_request()
         except RuntimeError as error:
-            raise ModelRefused(f"OpenVINO {openvino.__version__} cannot run the model ({error})",
-                               expected="a model that export/to_onnx.py wrote") from error
+            raise ModelRefused(
+                f"OpenVINO {openvino.__version__} cannot run the model ({error})",
+                expected="a model that export/to_onnx.py wrote",
+            ) from error
         self.device = "cpu"
         self.spec: SRSpec = model.spec
         self.bytes_per_pixel = int(model.costs.activation_bytes * POOL_OVERHEAD)
@@ -65,5 +68,7 @@ class OpenVinoBackend:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -13,8 +13,11 @@ from gpsr_deploy.spec import Profile, SRSpec
 try:
     import torch
 except ImportError as error:
-    raise BackendUnavailable("torch is not installed", expected="it for .safetensors models",
-                             remedy="pip install gpsr-deploy[train], or an .onnx model") from error
+    raise BackendUnavailable(
+        "torch is not installed",
+        expected="it for .safetensors models",
+        remedy="pip install gpsr-deploy[train], or an .onnx model",
+    ) from error
 
 from gpsr_deploy import checkpoint_file
 from gpsr_deploy.network import GPSR, MULTIPLE_OF, fold
@@ -32,11 +35,15 @@ class TorchBackend:
     runtime = "torch"
     profile: Profile | None = None
 
-    def __init__(self, network: GPSR, spec: SRSpec, *, device: str = "auto", threads: int | None = None, folded: bool = False) -> None:
+    def __init__(
+        self, network: GPSR, spec: SRSpec, *, device: str = "auto", threads: int | None = None, folded: bool = False
+    ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise BackendUnavailable("torch finds no CUDA device", expected="a GPU with its driver", remedy="--device cpu")
+            raise BackendUnavailable(
+                "torch finds no CUDA device", expected="a GPU with its driver", remedy="--device cpu"
+            )
         self.device = device
         self.spec = spec
         self._threads = threads
@@ -49,8 +56,15 @@ class TorchBackend:
     def open(cls, path: Path, *, device: str = "auto", threads: int | None = None) -> Self:
         """The checkpoint at `path`. Raises InputUnreadable, ModelRefused or BackendUnavailable."""
         network, info = checkpoint_file.load(path)
-        spec = SRSpec(name=info.name, scale=info.scale, halo=DEFAULT_HALO, multiple_of=MULTIPLE_OF, tiling="aligned",
-                      dtype="fp32", checkpoint_sha256=info.sha256)
+        spec = SRSpec(
+            name=info.name,
+            scale=info.scale,
+            halo=DEFAULT_HALO,
+            multiple_of=MULTIPLE_OF,
+            tiling="aligned",
+            dtype="fp32",
+            checkpoint_sha256=info.sha256,
+        )
         return cls(network, spec, device=device, threads=threads)
 
     def infer(self, batch: Batch) -> Batch:
@@ -65,7 +79,9 @@ class TorchBackend:
         except (MemoryError, RuntimeError) as error:
             size = f"{batch.shape[0]} x {batch.shape[2]}x{batch.shape[3]}"
             pixels = batch.shape[0] * batch.shape[2] * batch.shape[3]
-            if isinstance(error, MemoryError | torch.OutOfMemoryError) or memory_is_short(self.bytes_per_pixel * pixels):
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or memory_is_short(
+                self.bytes_per_pixel * pixels
+            ):
                 raise OutOfMemory(f"no memory for a batch of {size}") from error
             raise ModelRefused(f"torch failed on a batch of {size} ({error})") from error
         finally:
@@ -79,5 +95,7 @@ class TorchBackend:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -16,10 +16,14 @@ SHIPPED: dict[int, tuple[str, str]] = {
 def shipped(scale: int) -> Path:
     """The file of the model that ships for `scale`. Raises UsageError (none does) or ModelRefused (not as it shipped)."""
     if scale not in SHIPPED:
-        raise UsageError(f"no model ships for scale {scale}", expected=" or ".join(map(str, SHIPPED)), remedy="--engine FILE")
+        raise UsageError(
+            f"no model ships for scale {scale}", expected=" or ".join(map(str, SHIPPED)), remedy="--engine FILE"
+        )
     name, sha256 = SHIPPED[scale]
     path = Path(__file__).with_name(name)
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "nothing"
     if found != sha256:
-        raise ModelRefused(f"the shipped model has SHA-256 {found}", expected=sha256, remedy="install gpsr-deploy again", path=path)
+        raise ModelRefused(
+            f"the shipped model has SHA-256 {found}", expected=sha256, remedy="install gpsr-deploy again", path=path
+        )
     return path

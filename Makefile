@@ -1,0 +1,42 @@
+# Everything a newcomer needs: `make demo`, `make test`. Needs Python 3.11+, pip and make; makes its own .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: help demo setup check test slow clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/.runs ## enlarge a photograph with the model that ships (no torch, no GPU)
+	$(BIN)/python demo/demo.py
+
+setup: .venv/.develops ## everything for work on the project: torch, linters, tests
+
+check: .venv/.develops ## lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: check ## lint, types, import contracts, tests
+	$(BIN)/python -m pytest
+
+slow: .venv/.develops ## the tests that need minutes, or the data sets
+	$(BIN)/python -m pytest -m slow
+
+clean: ## remove what these targets made
+	rm -rf .venv demo/out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"found Python {sys.version.split()[0]}; expected 3.11 or later. Try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.runs: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable '.[cpu]'
+	@touch $@
+
+.venv/.develops: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/.runs

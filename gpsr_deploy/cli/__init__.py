@@ -1,0 +1,76 @@
+"""The command line: parse, call, print, exit code. Commands import what they run when they run it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from gpsr_deploy import __version__
+from gpsr_deploy.cli import doctor, infer, inspect
+from gpsr_deploy.errors import GpsrError, OutOfMemory
+
+START = """\
+start here:
+  gpsr-trt infer photo.jpg                 writes photo_x4.jpg beside it, on the CPU, with the model that ships
+  gpsr-trt infer shots/ -o large/ -r       a folder; files that fail are listed at the end
+  gpsr-trt inspect model.onnx              what a model is, for what, from what
+  gpsr-trt doctor                          what this machine can run
+"""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: unwinds like KeyboardInterrupt, so that temporary files are removed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, that of the GpsrError that ended it, or 128 + the signal's number."""
+    options = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        try:
+            code: int = options.run(options)
+            sys.stdout.flush()
+        except MemoryError as error:
+            raise OutOfMemory("memory ran out", remedy="a smaller --tile") from error
+    except GpsrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; what is finished stays", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Terminated:
+        return 128 + signal.SIGTERM
+    except BrokenPipeError:
+        # Whoever read stdout has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each command's options carry the function that runs it."""
+    top = argparse.ArgumentParser(
+        prog="gpsr-trt",
+        description="GPSR super-resolution: pictures four times larger, and sharp.",
+        epilog=START,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"gpsr-deploy {__version__}")
+    top.set_defaults(run=lambda _options: _show_start(top))
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    for command in (infer, inspect, doctor):
+        command.add_to(commands)
+    return top
+
+
+def _show_start(top: argparse.ArgumentParser) -> int:
+    top.print_help(sys.stderr)
+    return 2
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,96 @@
+"""`gpsr-trt doctor`: what this machine can run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib import metadata, util
+
+RUNTIMES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "torch": "torch",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx-cu13",
+    "cuda.bindings": "cuda-bindings",
+    "pyvips": "pyvips",
+    "av": "av",
+}
+"""Module -> distribution of everything optional."""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="what this machine can run",
+        description="Lists runtimes, processors, memory and shipped models. Exit 5 where `infer` cannot run.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the findings."""
+    from gpsr_deploy import __version__, models
+    from gpsr_deploy.errors import GpsrError
+    from gpsr_deploy.upscale import available_memory
+
+    shipped: dict[str, str] = {}
+    for scale in models.SHIPPED:
+        try:
+            shipped[f"x{scale}"] = models.shipped(scale).name
+        except GpsrError as error:
+            shipped[f"x{scale}"] = f"refused: {error.message}"
+    runtimes = {module: _version(module, distribution) for module, distribution in RUNTIMES.items()}
+    memory = available_memory()
+    findings: dict[str, object] = {
+        "gpsr_deploy": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_available_mib": memory >> 20 if memory else None,
+        "cuda_devices": _cuda_devices(),
+        "models": shipped,
+        "runtimes": runtimes,
+    }
+    ready = bool(runtimes["onnxruntime"] and runtimes["pyvips"]) and not any(
+        s.startswith("refused") for s in shipped.values()
+    )
+    findings["infer_ready"] = ready
+    if options.json:
+        print(json.dumps(findings))
+    else:
+        for name, found in findings.items():
+            if isinstance(found, dict):
+                print(f"{name}:")
+                for key, value in found.items():
+                    print(f"  {key:16} {value or 'not installed'}")
+            else:
+                print(f"{name:24} {found}")
+        if not ready:
+            print("infer cannot run here. Try: pip install --force-reinstall 'gpsr-deploy[cpu]'", file=sys.stderr)
+    return 0 if ready else 5
+
+
+def _version(module: str, distribution: str) -> str | None:
+    """The installed version, without importing the module."""
+    try:
+        if util.find_spec(module) is None:
+            return None
+        return metadata.version(distribution)
+    except ModuleNotFoundError:
+        return None
+
+
+def _cuda_devices() -> int | str:
+    """How many GPUs CUDA sees; asked of the driver, and never of TensorRT, which crashes where there is none."""
+    if _version("cuda.bindings", RUNTIMES["cuda.bindings"]) is None:
+        return "unknown: cuda-bindings is not installed"
+    from cuda.bindings import runtime  # type: ignore[import-not-found,unused-ignore]
+
+    status, count = runtime.cudaGetDeviceCount()
+    return int(count) if int(status) == 0 else 0

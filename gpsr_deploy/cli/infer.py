@@ -1,0 +1,278 @@
+"""`gpsr-trt infer`: pictures in, larger pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpsr_deploy.errors import BatchIncomplete, GpsrError, ModelRefused, UsageError, printable
+
+if TYPE_CHECKING:
+    from gpsr_deploy.backends import Backend
+    from gpsr_deploy.infer import Result
+    from gpsr_deploy.jobs import Job
+    from gpsr_deploy.upscale import Progress, Tiling
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "infer", help="enlarge pictures", description="Enlarges pictures: files, folders, patterns."
+    )
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="a picture, a folder of pictures, or a quoted pattern like '*.png'"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="a file for one input, else a folder (default: beside each input)",
+    )
+    parser.add_argument(
+        "-f", "--ext", metavar="EXT", help="format of the output: png, jpg, webp, tif (default: as the input)"
+    )
+    parser.add_argument(
+        "--suffix",
+        metavar="TEXT",
+        help="added to the name of each output (default: _x4 beside the input, nothing with -o)",
+    )
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="folders with their subfolders, laid out alike under OUT"
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--skip-existing", action="store_true", help="leave out inputs whose output is there")
+    existing.add_argument("--overwrite", action="store_true", help="replace outputs that are there")
+
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--engine",
+        type=Path,
+        metavar="FILE",
+        help="an .onnx or .safetensors model (default: the one that ships for -s)",
+    )
+    model.add_argument(
+        "-s", "--scale", type=int, metavar="N", help="how many times larger (default: the model's; 4 without --engine)"
+    )
+    model.add_argument("--runtime", choices=["onnxruntime", "openvino", "torch"], help="default: by the model's kind")
+    model.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:INDEX (default: auto)"
+    )
+    model.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all cores)")
+    model.add_argument(
+        "-x",
+        "--self-ensemble",
+        action="store_true",
+        help="average over eight flips and rotations: a bit better, 8 times slower",
+    )
+
+    tiling = parser.add_argument_group("tiles (LR pixels)")
+    tiling.add_argument(
+        "-t",
+        "--tile",
+        type=_size,
+        default=(0, 0),
+        metavar="TILE",
+        help="N or HEIGHTxWIDTH, overlap included; 0: by the memory at hand",
+    )
+    tiling.add_argument(
+        "--overlap",
+        "--tile-pad",
+        type=_not_negative,
+        metavar="PX",
+        help="context per side (default: measured for the model)",
+    )
+    tiling.add_argument("--no-tile", action="store_true", help="each picture in one piece")
+
+    output = parser.add_argument_group("messages")
+    output.add_argument("--json", action="store_true", help="one JSON object per picture on stdout")
+    loudness = output.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    loudness.add_argument("-v", "--verbose", action="store_true", help="also how each picture was cut")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Enlarges every input. One input: its own exit code; several: BatchIncomplete (8) where some failed."""
+    from gpsr_deploy import jobs
+    from gpsr_deploy.infer import check
+
+    plan = jobs.collect(
+        options.inputs,
+        output=options.output,
+        suffix=options.suffix,
+        extension=options.ext,
+        scale=options.scale or 4,
+        recursive=options.recursive,
+    )
+    todo = [job for job in plan.jobs if not (options.skip_existing and job.target.exists())]
+    if options.verbose and len(todo) < len(plan.jobs):
+        _say(f"{len(plan.jobs) - len(todo)} outputs are there already and are left out")
+    failures = 0
+    runnable = []
+    for job in todo:
+        try:
+            check(job.source, job.target, scale=options.scale or 4, overwrite=options.overwrite)
+            runnable.append(job)
+        except GpsrError as error:
+            failures += _failed(job, error, options, alone=plan.single)
+    if runnable:
+        with _backend(options) as backend:
+            for number, job in enumerate(runnable, 1):
+                try:
+                    _done(
+                        _infer(backend, job, options, f"{number}/{len(runnable)} " if len(runnable) > 1 else ""),
+                        backend,
+                        options,
+                    )
+                except GpsrError as error:
+                    failures += _failed(job, error, options, alone=plan.single)
+    if failures:
+        raise BatchIncomplete(
+            f"{failures} of {len(todo)} pictures failed",
+            remedy="see the errors above; --skip-existing goes on where this ended",
+        )
+    return 0
+
+
+@contextlib.contextmanager
+def _backend(options: argparse.Namespace) -> Iterator[Backend]:
+    from gpsr_deploy.backends import open_backend
+    from gpsr_deploy.ensemble import SelfEnsemble
+    from gpsr_deploy.models import shipped
+
+    path = options.engine or shipped(options.scale or 4)
+    with open_backend(path, device=options.device, runtime=options.runtime, threads=options.threads) as backend:
+        if options.scale is not None and backend.spec.scale != options.scale:
+            raise ModelRefused(
+                f"the model enlarges {backend.spec.scale} times",
+                expected=f"one for -s {options.scale}",
+                remedy=f"-s {backend.spec.scale}, or another --engine",
+                path=path,
+            )
+        yield SelfEnsemble(backend) if options.self_ensemble else backend
+
+
+def _tiling(options: argparse.Namespace) -> Tiling:
+    from gpsr_deploy.upscale import Tiling
+
+    if options.no_tile and options.tile != (0, 0):
+        raise UsageError("--no-tile with --tile", expected="one of them")
+    return Tiling(tile=None if options.tile == (0, 0) else options.tile, halo=options.overlap, whole=options.no_tile)
+
+
+def _infer(backend: Backend, job: Job, options: argparse.Namespace, count: str) -> Result:
+    from gpsr_deploy.infer import infer
+
+    with _progress_bar(f"{count}{printable(job.source.name)}", shown=not options.quiet) as on_progress:
+        return infer(
+            backend,
+            job.source,
+            job.target,
+            tiling=_tiling(options),
+            overwrite=options.overwrite,
+            on_progress=on_progress,
+        )
+
+
+def _done(result: Result, backend: Backend, options: argparse.Namespace) -> None:
+    for warning in result.warnings:
+        if not options.quiet:
+            _say(f"warning: {printable(result.source)}: {printable(warning)}")
+    if options.verbose:
+        asked = (
+            f", as --tile {options.tile[0]}x{options.tile[1]} was rounded up"
+            if options.tile not in ((0, 0), result.tile)
+            else ""
+        )
+        _say(f"{result.tiles} tiles of {result.tile[0]}x{result.tile[1]} LR pixels, overlap {result.halo}{asked}")
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "input": str(result.source),
+                    "output": str(result.target),
+                    "width": result.width,
+                    "height": result.height,
+                    "scale": backend.spec.scale,
+                    "backend": backend.runtime,
+                    "device": backend.device,
+                    "tiles": result.tiles,
+                    "halo": result.halo,
+                    "seconds": round(result.seconds, 3),
+                }
+            ),
+            flush=True,
+        )
+    elif not options.quiet:
+        _say(f"{printable(result.target)}  {result.width}x{result.height}  {result.seconds:.1f} s")
+
+
+def _failed(job: Job, error: GpsrError, options: argparse.Namespace, *, alone: bool) -> int:
+    """Reports a failure: of the only input by raising it, of one among several by a line. Returns 1."""
+    if error.path is None:
+        error.path = job.source
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "input": str(job.source),
+                    "error": type(error).__name__,
+                    "code": error.exit_code,
+                    "message": error.message,
+                    "try": error.remedy,
+                }
+            ),
+            flush=True,
+        )
+    if alone:
+        raise error
+    print(error, file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def _progress_bar(title: str, *, shown: bool) -> Iterator[Progress | None]:
+    """A bar on the terminal's stderr; nothing where stderr goes elsewhere."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="tile", leave=False, file=sys.stderr) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_progress
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
+    return int(text)
+
+
+def _not_negative(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected N or HEIGHTxWIDTH")
+    height = int(found[1])
+    return height, int(found[2]) if found[2] else height

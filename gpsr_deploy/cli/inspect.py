@@ -1,0 +1,78 @@
+"""`gpsr-trt inspect`: what a model file is, for what, from what."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "inspect",
+        help="what a model file is, for what, from what",
+        description="Describes a .safetensors or .onnx file, without running it.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the description. Raises InputUnreadable or ModelRefused."""
+    from gpsr_deploy.errors import printable
+
+    found = describe(options.file)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for key, value in found.items():
+            shown = f"{value / 1e9:.1f} G" if isinstance(value, float) else f"{value:,}" if key == "params" else value
+            print(f"{key:18} {printable(shown)}")
+    return 0
+
+
+def describe(path: Path) -> dict[str, object]:
+    """The facts of INTERFACE.md's `inspect --json` about the file at `path`."""
+    from gpsr_deploy.errors import ModelRefused
+
+    match path.suffix.lower():
+        case ".onnx":
+            from gpsr_deploy import onnx_file
+
+            model = onnx_file.read(path)
+            spec = asdict(model.spec)
+            return {
+                "kind": "onnx",
+                "name": spec.pop("name"),
+                "scale": spec.pop("scale"),
+                "params": model.costs.params,
+                "macs_720p": model.costs.macs_720p,
+                **spec,
+                "sha256": model.sha256,
+            }
+        case ".safetensors":
+            from gpsr_deploy import checkpoint_file
+
+            info = checkpoint_file.read_info(path)
+            return {
+                "kind": "safetensors",
+                "name": info.name,
+                "scale": info.scale,
+                "params": info.params,
+                "macs_720p": info.macs_720p,
+                "dtype": {"F32": "fp32", "F16": "fp16"}.get(info.dtype, info.dtype),
+                "halo": None,
+                "multiple_of": 3,
+                "tiling": "aligned",
+                "sha256": info.sha256,
+                "width": info.width,
+                "blocks": info.blocks,
+                "training": info.training,
+            }
+        case _:
+            raise ModelRefused(
+                f"no model is known by the suffix {path.suffix!r}", expected=".onnx or .safetensors", path=path
+            )
