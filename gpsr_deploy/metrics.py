@@ -9,10 +9,13 @@ from gpsr_deploy.errors import BackendUnavailable
 
 
 def luma(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Y of BT.601 in [16, 235], unrounded, as MATLAB's rgb2ycbcr before its rounding: (H, W, 3) or grey (H, W) -> (H, W)."""
+    """What is compared, (H, W): Y of BT.601 in [16, 235] of an (H, W, 3) RGB picture, unrounded; a grey (H, W) one as it is.
+
+    Published figures take grey pictures of a set (Set14 has one) without the range compression of Y.
+    """
     values = image.astype(np.float64)
     if values.ndim == 2:
-        values = np.repeat(values[:, :, None], 3, axis=2)
+        return values
     weighted: NDArray[np.float64] = values @ np.array([65.481, 128.553, 24.966]) / 255.0
     return weighted + 16.0
 

@@ -166,7 +166,7 @@ class LRSAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         cells = self.pool(self.cells(self.squeeze(x)))
         mask: Tensor = self.shuffle(self.excite(F.relu(self.context(cells))))
-        attended: Tensor = torch.mul(x, torch.sigmoid(mask))
+        attended: Tensor = x * torch.sigmoid(mask)
         return attended
 
 
@@ -194,7 +194,8 @@ class SumMix(nn.Module):
 
     def forward(self, branches: Iterable[Tensor]) -> Tensor:
         parts = (conv(branch) for conv, branch in zip(self.convs, branches, strict=True))
-        return functools.reduce(torch.add, parts)
+        total: Tensor = functools.reduce(torch.add, parts)
+        return total
 
 
 class RS3AMSR(nn.Module):

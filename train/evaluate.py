@@ -42,7 +42,7 @@ class Score:
 
 
 def degrade(hr: Pixels, scale: int) -> Pixels:
-    """BI: (H, W, 3) HR -> LR, both multiples of the scale and 8-bit."""
+    """BI: HR, (H, W, 3) or grey (H, W), multiples of the scale -> 8-bit LR."""
     return _through_torch(hr, lambda batch: imresize(batch, scale))
 
 
@@ -61,8 +61,6 @@ def evaluate(folder: Path, enlarge: Enlarge, *, scale: int) -> Score:
     psnrs, ssims = [], []
     for path in sorted(path for path in folder.glob("*") if path.is_file()):
         hr = images.read(path).pixels
-        if hr.ndim == 2:
-            hr = np.repeat(hr[:, :, None], 3, axis=2)
         hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
         sr = enlarge(degrade(hr, scale))
         psnrs.append(metrics.psnr(sr, hr, shave=scale))
@@ -73,9 +71,10 @@ def evaluate(folder: Path, enlarge: Enlarge, *, scale: int) -> Score:
 
 
 def _through_torch(pixels: Pixels, function: Callable[[torch.Tensor], torch.Tensor]) -> Pixels:
-    batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].double() / 255
-    result: Pixels = to_8_bit(function(batch))[0].permute(1, 2, 0).contiguous().numpy()
-    return result
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    result = to_8_bit(function(torch.from_numpy(np.ascontiguousarray(planes))[None].double() / 255))[0]
+    found: Pixels = (result[0] if pixels.ndim == 2 else result.permute(1, 2, 0)).contiguous().numpy()
+    return found
 
 
 def main(arguments: list[str]) -> int:

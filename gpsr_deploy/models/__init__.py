@@ -1,4 +1,4 @@
-"""The models that ship with the package, by scale, and the checksums they must have."""
+"""The models that ship with the package, by scale. SHA256SUMS beside them is what `sha256sum *.onnx` prints."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 
 from gpsr_deploy.errors import ModelRefused, UsageError
 
-SHIPPED: dict[int, tuple[str, str]] = {
-    4: ("gpsr_nano_x4.onnx", ""),
-}
-"""File name and SHA-256 per scale."""
+SHIPPED: dict[int, str] = {4: "gpsr_nano_x4.onnx"}
+"""File name per scale."""
 
 
 def shipped(scale: int) -> Path:
     """The file of the model that ships for `scale`. Raises UsageError (none does) or ModelRefused (not as it shipped)."""
     if scale not in SHIPPED:
-        raise UsageError(
-            f"no model ships for scale {scale}", expected=" or ".join(map(str, SHIPPED)), remedy="--engine FILE"
-        )
-    name, sha256 = SHIPPED[scale]
-    path = Path(__file__).with_name(name)
+        expected = " or ".join(map(str, SHIPPED))
+        raise UsageError(f"no model ships for scale {scale}", expected=expected, remedy="--engine FILE")
+    path = Path(__file__).with_name(SHIPPED[scale])
+    expected = checksums()[path.name]
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "nothing"
-    if found != sha256:
-        raise ModelRefused(
-            f"the shipped model has SHA-256 {found}", expected=sha256, remedy="install gpsr-deploy again", path=path
-        )
+    if found != expected:
+        remedy = "pip install --force-reinstall gpsr-deploy"
+        raise ModelRefused(f"the shipped model has SHA-256 {found}", expected=expected, remedy=remedy, path=path)
     return path
+
+
+def checksums() -> dict[str, str]:
+    """SHA-256 by file name."""
+    lines = Path(__file__).with_name("SHA256SUMS").read_text(encoding="ascii").splitlines()
+    return {name: sha256 for sha256, name in (line.split() for line in lines)}

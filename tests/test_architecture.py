@@ -1,0 +1,68 @@
+"""What DESIGN holds the tree to, beyond the import contracts of pyproject.toml."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = ("train", "export", "engines")
+
+
+def imported(path: Path) -> set[str]:
+    """First parts of the names of all modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_import_the_library_and_never_each_other(program: str):
+    others = {path.stem for other in PROGRAMS if other != program for path in (ROOT / other).glob("*.py")} | set(PROGRAMS) - {program}
+    for path in (ROOT / program).glob("*.py"):
+        assert not imported(path) & others, path
+
+
+def test_the_library_imports_no_program():
+    programs = {path.stem for program in PROGRAMS for path in (ROOT / program).glob("*.py")} | set(PROGRAMS)
+    for path in (ROOT / "gpsr_deploy").rglob("*.py"):
+        assert not imported(path) & programs, path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "gpsr_deploy").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_file_says_its_reason_in_its_first_line(path: Path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after `code`."""
+    show = f"{code}\nimport sys\nprint(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+    return set(subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_the_package_imports_no_runtime_and_not_even_numpy():
+    assert not loaded_after("import gpsr_deploy") & {"torch", "onnxruntime", "openvino", "onnx", "pyvips", "numpy"}
+
+
+def test_infer_never_imports_torch(tmp_path: Path):
+    source = ROOT / "gpsr_deploy" / "samples" / "rocket.png"
+    code = f"from gpsr_deploy.cli import main\nassert main(['infer', {str(source)!r}, '-o', {str(tmp_path / 'out.png')!r}, '-q']) == 0"
+    assert not loaded_after(code) & {"torch", "openvino", "skimage", "scipy", "cv2", "PIL"}
+
+
+def test_help_comes_within_a_fifth_of_a_second():
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "gpsr_deploy", "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - begin)
+    assert min(seconds) < 0.2
