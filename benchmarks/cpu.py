@@ -74,10 +74,14 @@ def against_torch(checkpoint: Path, engine: Path, *, threads: int, rounds: int) 
             def tiled(lr: np.ndarray = lr) -> object:
                 return upscale(backend, lr)
 
-            medians = interleaved({"torch eager, as trained": eager, "ONNX Runtime, folded": whole, "the same in tiles": tiled}, rounds)
+            medians = interleaved(
+                {"torch eager, as trained": eager, "ONNX Runtime, folded": whole, "the same in tiles": tiled}, rounds
+            )
             print(f"{lr.shape[1]}x{lr.shape[0]} LR pixels, {threads} threads, median of {rounds}:")
             for name, median in medians.items():
-                print(f"  {name:26} {median:7.3f} s   {medians['torch eager, as trained'] / median:5.2f} times torch's speed")
+                print(
+                    f"  {name:26} {median:7.3f} s   {medians['torch eager, as trained'] / median:5.2f} times torch's speed"
+                )
 
 
 def against_bare_session(engine: Path, *, threads: int, rounds: int) -> None:
@@ -86,7 +90,17 @@ def against_bare_session(engine: Path, *, threads: int, rounds: int) -> None:
         source, target = Path(folder) / "photo.png", Path(folder) / "out.png"
         photo = pyvips.Image.new_from_file(str(next(path for path in samples.photographs() if path.stem == "chelsea")))
         photo.thumbnail_image(1000, height=750, size="force").write_to_file(str(source))
-        command = [sys.executable, "-m", "gpsr_deploy", "infer", str(source), "-o", str(target), "--engine", str(engine)]
+        command = [
+            sys.executable,
+            "-m",
+            "gpsr_deploy",
+            "infer",
+            str(source),
+            "-o",
+            str(target),
+            "--engine",
+            str(engine),
+        ]
         infer, cold, warm = [], [], []
         for _ in range(rounds):
             begin = time.perf_counter()
@@ -99,8 +113,12 @@ def against_bare_session(engine: Path, *, threads: int, rounds: int) -> None:
     medians = [statistics.median(times) for times in (infer, cold, warm)]
     print(f"1000x750 -> 4000x3000, {threads} threads, median of {rounds}:")
     print(f"  gpsr-trt infer, file to file      {medians[0]:7.2f} s")
-    print(f"  bare session, first run           {medians[1]:7.2f} s   infer takes {medians[0] / medians[1]:.2f} times that")
-    print(f"  bare session, warm, best of 3     {medians[2]:7.2f} s   infer takes {medians[0] / medians[2]:.2f} times that")
+    print(
+        f"  bare session, first run           {medians[1]:7.2f} s   infer takes {medians[0] / medians[1]:.2f} times that"
+    )
+    print(
+        f"  bare session, warm, best of 3     {medians[2]:7.2f} s   infer takes {medians[0] / medians[2]:.2f} times that"
+    )
 
 
 def main() -> None:

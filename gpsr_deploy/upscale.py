@@ -73,10 +73,11 @@ def upscale(
     for _ in range(MAX_HALVINGS):
         try:
             return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
-        except OutOfMemory:
+        except (OutOfMemory, MemoryError) as error:
             smaller = _halved(plan.tile, halo=halo, multiple_of=backend.spec.multiple_of)
             if tiling.whole or smaller == plan.tile:
-                raise
+                found = f"no memory for a tile of {plan.tile[0]}x{plan.tile[1]} LR pixels"
+                raise OutOfMemory(found, remedy="tiles instead of --no-tile" if tiling.whole else "a smaller picture") from error
             plan = tiles.plan(lr.shape[0], lr.shape[1], tile=smaller, halo=halo, multiple_of=backend.spec.multiple_of)
     return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
 
@@ -143,10 +144,10 @@ def _check(lr: Image) -> None:
         raise UsageError(f"an array of shape {lr.shape}", expected="(H, W, 3) or (H, W)")
 
 
-def _run(backend: Backend, lr: Image, plan: TilePlan, batch: int, on_progress: Progress | None) -> Image:
+def _run(backend: Backend, lr: Image, plan: TilePlan, at_once: int, on_progress: Progress | None) -> Image:
     scale = backend.spec.scale
     if backend.profile is not None:
-        batch = min(batch, backend.profile.batch)
+        at_once = min(at_once, backend.profile.batch)
     try:
         sr = np.empty((plan.height * scale, plan.width * scale, *lr.shape[2:]), lr.dtype)
     except MemoryError as error:
@@ -154,8 +155,14 @@ def _run(backend: Backend, lr: Image, plan: TilePlan, batch: int, on_progress: P
             f"no memory for a result of {plan.height * scale}x{plan.width * scale}", remedy="a smaller picture"
         ) from error
     done = 0
-    for group in _groups(plan, batch):
-        results = backend.infer(_read(lr, group))
+    for group in _groups(plan, at_once):
+        batch = _read(lr, group)
+        results = backend.infer(batch)
+        expected = (*batch.shape[:2], batch.shape[2] * scale, batch.shape[3] * scale)
+        if results.shape != expected:
+            raise ModelRefused(
+                f"the network gives {results.shape} for {batch.shape}", expected=f"{expected}, as its spec says"
+            )
         for (row, col), result in zip(group, results, strict=True):
             _require_finite(result, row, col)
             _paste(sr, result, row, col, scale)

@@ -25,7 +25,9 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_import_the_library_and_never_each_other(program: str):
-    others = {path.stem for other in PROGRAMS if other != program for path in (ROOT / other).glob("*.py")} | set(PROGRAMS) - {program}
+    others = {path.stem for other in PROGRAMS if other != program for path in (ROOT / other).glob("*.py")} | set(
+        PROGRAMS
+    ) - {program}
     for path in (ROOT / program).glob("*.py"):
         assert not imported(path) & others, path
 
@@ -36,7 +38,9 @@ def test_the_library_imports_no_program():
         assert not imported(path) & programs, path
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "gpsr_deploy").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "gpsr_deploy").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_each_file_says_its_reason_in_its_first_line(path: Path):
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring

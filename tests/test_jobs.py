@@ -29,7 +29,9 @@ def test_one_file_goes_beside_itself_under_a_new_name(folder: Path):
 
 
 def test_one_file_goes_exactly_where_it_is_told(folder: Path, tmp_path: Path):
-    assert targets(jobs.collect([str(folder / "a.png")], output=tmp_path / "new.webp", scale=4)) == [str(tmp_path / "new.webp")]
+    assert targets(jobs.collect([str(folder / "a.png")], output=tmp_path / "new.webp", scale=4)) == [
+        str(tmp_path / "new.webp")
+    ]
 
 
 def test_a_folder_as_output_keeps_names(folder: Path, tmp_path: Path):
@@ -44,7 +46,9 @@ def test_a_folder_gives_its_pictures_and_nothing_else(folder: Path):
 
 def test_recursion_lays_subfolders_out_alike_and_unwritable_formats_become_png(folder: Path, tmp_path: Path):
     found = jobs.collect([str(folder)], output=tmp_path / "out", recursive=True, scale=4)
-    assert targets(found) == [str(tmp_path / "out" / name) for name in ("a.png", "b.JPG", "sub/c.webp", "sub/deep/d.png")]
+    assert targets(found) == [
+        str(tmp_path / "out" / name) for name in ("a.png", "b.JPG", "sub/c.webp", "sub/deep/d.png")
+    ]
 
 
 def test_what_an_earlier_run_wrote_is_no_input(folder: Path):
@@ -59,8 +63,18 @@ def test_a_pattern_finds_files_and_a_literal_name_wins(folder: Path):
     assert [job.source for job in jobs.collect([str(literal)], scale=4).jobs] == [literal]
 
 
-@pytest.mark.parametrize("name", ["with space.png", "quote'\".png", "$(reboot).png", "new\nline.png", "-dash.png", "🐱.png",
-                                  os.fsdecode(b"\xff\xfe.png")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space.png",
+        "quote'\".png",
+        "$(reboot).png",
+        "new\nline.png",
+        "-dash.png",
+        "🐱.png",
+        os.fsdecode(b"\xff\xfe.png"),
+    ],
+)
 def test_names_are_taken_literally(tmp_path: Path, name: str):
     path = tmp_path / name
     path.touch()
@@ -69,18 +83,21 @@ def test_names_are_taken_literally(tmp_path: Path, name: str):
     assert found.target.name == f"{path.stem}_x4.png"
 
 
-@pytest.mark.parametrize(("arguments", "error"), [
-    ({"inputs": ["{f}"], "output": "{f}/a.png"}, UsageError),
-    ({"inputs": ["{f}/a.png", "{f}/b.JPG"], "output": "{f}/new.png"}, UsageError),
-    ({"inputs": ["{f}/a.png"], "output": "{f}/a.png"}, UsageError),
-    ({"inputs": ["{f}/a.png"], "output": "{f}"}, UsageError),
-    ({"inputs": ["{f}/a.png"], "suffix": ""}, UsageError),
-    ({"inputs": ["{f}/a.png"], "suffix": "/../x"}, UsageError),
-    ({"inputs": ["{f}/a.png"], "extension": "bmp"}, UsageError),
-    ({"inputs": ["{f}/a.png", "{f}/a.png"]}, UsageError),
-    ({"inputs": ["{f}/*.nothing"]}, InputUnreadable),
-    ({"inputs": ["{f}/sub/deep/.."], "recursive": False, "output": "{f}/sub/deep/.."}, UsageError),
-])
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"inputs": ["{f}"], "output": "{f}/a.png"}, UsageError),
+        ({"inputs": ["{f}/a.png", "{f}/b.JPG"], "output": "{f}/new.png"}, UsageError),
+        ({"inputs": ["{f}/a.png"], "output": "{f}/a.png"}, UsageError),
+        ({"inputs": ["{f}/a.png"], "output": "{f}"}, UsageError),
+        ({"inputs": ["{f}/a.png"], "suffix": ""}, UsageError),
+        ({"inputs": ["{f}/a.png"], "suffix": "/../x"}, UsageError),
+        ({"inputs": ["{f}/a.png"], "extension": "bmp"}, UsageError),
+        ({"inputs": ["{f}/a.png", "{f}/a.png"]}, UsageError),
+        ({"inputs": ["{f}/*.nothing"]}, InputUnreadable),
+        ({"inputs": ["{f}/sub/deep/.."], "recursive": False, "output": "{f}/sub/deep/.."}, UsageError),
+    ],
+)
 def test_contradictions_are_refused(folder: Path, arguments: dict, error: type):
     def fill(value):
         return [v.format(f=folder) for v in value] if isinstance(value, list) else value

@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import doctor, infer, inspect
+from gpsr_deploy.cli import doctor, infer, inspect, output
+from gpsr_deploy.cli.signals import Terminated, ending_on_signals
 from gpsr_deploy.errors import GpsrError, OutOfMemory
 
 START = """\
@@ -22,25 +22,21 @@ start here:
 """
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived: unwinds like KeyboardInterrupt, so that temporary files are removed."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, that of the GpsrError that ended it, or 128 + the signal's number."""
     options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        try:
+        with ending_on_signals():
             code: int = options.run(options)
-            sys.stdout.flush()
-        except MemoryError as error:
-            raise OutOfMemory("memory ran out", remedy="a smaller --tile") from error
+            return code
     except GpsrError as error:
-        print(error, file=sys.stderr)
+        output.say(error)
         return error.exit_code
+    except MemoryError:
+        output.say(OutOfMemory("memory ran out", remedy="a smaller --tile"))
+        return OutOfMemory.exit_code
     except KeyboardInterrupt:
-        print("interrupted; what is finished stays", file=sys.stderr)
+        output.say("interrupted; what is finished stays")
         return 128 + signal.SIGINT
     except Terminated:
         return 128 + signal.SIGTERM
@@ -48,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read stdout has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    return code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +65,3 @@ def parser() -> argparse.ArgumentParser:
 def _show_start(top: argparse.ArgumentParser) -> int:
     top.print_help(sys.stderr)
     return 2
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import sys
 from importlib import metadata, util
+
+from gpsr_deploy.cli import output
 
 RUNTIMES = {
     "onnxruntime": "onnxruntime",
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     )
     findings["infer_ready"] = ready
     if options.json:
-        print(json.dumps(findings))
+        output.data(findings)
     else:
         for name, found in findings.items():
             if isinstance(found, dict):
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             else:
                 print(f"{name:24} {found}")
         if not ready:
-            print("infer cannot run here. Try: pip install --force-reinstall 'gpsr-deploy[cpu]'", file=sys.stderr)
+            output.say("infer cannot run here. Try: pip install --force-reinstall 'gpsr-deploy[cpu]'")
     return 0 if ready else 5
 
 

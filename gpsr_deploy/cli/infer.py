@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpsr_deploy.cli import output
+from gpsr_deploy.cli.inspect import describe
 from gpsr_deploy.errors import BatchIncomplete, GpsrError, ModelRefused, UsageError, printable
+
+DEFAULT_SCALE = 4
+"""Of the model that runs when neither a scale nor a model is named."""
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
@@ -90,9 +94,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     tiling.add_argument("--no-tile", action="store_true", help="each picture in one piece")
 
-    output = parser.add_argument_group("messages")
-    output.add_argument("--json", action="store_true", help="one JSON object per picture on stdout")
-    loudness = output.add_mutually_exclusive_group()
+    messages = parser.add_argument_group("messages")
+    messages.add_argument("--json", action="store_true", help="one JSON object per picture on stdout")
+    loudness = messages.add_mutually_exclusive_group()
     loudness.add_argument("-q", "--quiet", action="store_true", help="errors only")
     loudness.add_argument("-v", "--verbose", action="store_true", help="also how each picture was cut")
     parser.set_defaults(run=run)
@@ -103,22 +107,23 @@ def run(options: argparse.Namespace) -> int:
     from gpsr_deploy import jobs
     from gpsr_deploy.infer import check
 
+    scale = _scale(options)
     plan = jobs.collect(
         options.inputs,
         output=options.output,
         suffix=options.suffix,
         extension=options.ext,
-        scale=options.scale or 4,
+        scale=scale,
         recursive=options.recursive,
     )
     todo = [job for job in plan.jobs if not (options.skip_existing and job.target.exists())]
     if options.verbose and len(todo) < len(plan.jobs):
-        _say(f"{len(plan.jobs) - len(todo)} outputs are there already and are left out")
+        output.say(f"{len(plan.jobs) - len(todo)} outputs are there already and are left out")
     failures = 0
     runnable = []
     for job in todo:
         try:
-            check(job.source, job.target, scale=options.scale or 4, overwrite=options.overwrite)
+            check(job.source, job.target, scale=scale, overwrite=options.overwrite)
             runnable.append(job)
         except GpsrError as error:
             failures += _failed(job, error, options, alone=plan.single)
@@ -141,13 +146,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scale(options: argparse.Namespace) -> int:
+    """The scale asked for, or the engine's own, or that of the model that ships."""
+    if options.scale is not None or options.engine is None:
+        return options.scale or DEFAULT_SCALE
+    found = describe(options.engine)["scale"]
+    assert isinstance(found, int)
+    return found
+
+
 @contextlib.contextmanager
 def _backend(options: argparse.Namespace) -> Iterator[Backend]:
     from gpsr_deploy.backends import open_backend
     from gpsr_deploy.ensemble import SelfEnsemble
     from gpsr_deploy.models import shipped
 
-    path = options.engine or shipped(options.scale or 4)
+    path = options.engine or shipped(options.scale or DEFAULT_SCALE)
     with open_backend(path, device=options.device, runtime=options.runtime, threads=options.threads) as backend:
         if options.scale is not None and backend.spec.scale != options.scale:
             raise ModelRefused(
@@ -184,34 +198,31 @@ def _infer(backend: Backend, job: Job, options: argparse.Namespace, count: str) 
 def _done(result: Result, backend: Backend, options: argparse.Namespace) -> None:
     for warning in result.warnings:
         if not options.quiet:
-            _say(f"warning: {printable(result.source)}: {printable(warning)}")
+            output.say(f"warning: {printable(result.source)}: {printable(warning)}")
     if options.verbose:
         asked = (
             f", as --tile {options.tile[0]}x{options.tile[1]} was rounded up"
             if options.tile not in ((0, 0), result.tile)
             else ""
         )
-        _say(f"{result.tiles} tiles of {result.tile[0]}x{result.tile[1]} LR pixels, overlap {result.halo}{asked}")
+        output.say(f"{result.tiles} tiles of {result.tile[0]}x{result.tile[1]} LR pixels, overlap {result.halo}{asked}")
     if options.json:
-        print(
-            json.dumps(
-                {
-                    "input": str(result.source),
-                    "output": str(result.target),
-                    "width": result.width,
-                    "height": result.height,
-                    "scale": backend.spec.scale,
-                    "backend": backend.runtime,
-                    "device": backend.device,
-                    "tiles": result.tiles,
-                    "halo": result.halo,
-                    "seconds": round(result.seconds, 3),
-                }
-            ),
-            flush=True,
+        output.data(
+            {
+                "input": str(result.source),
+                "output": str(result.target),
+                "width": result.width,
+                "height": result.height,
+                "scale": backend.spec.scale,
+                "backend": backend.runtime,
+                "device": backend.device,
+                "tiles": result.tiles,
+                "halo": result.halo,
+                "seconds": round(result.seconds, 3),
+            }
         )
     elif not options.quiet:
-        _say(f"{printable(result.target)}  {result.width}x{result.height}  {result.seconds:.1f} s")
+        output.say(f"{printable(result.target)}  {result.width}x{result.height}  {result.seconds:.1f} s")
 
 
 def _failed(job: Job, error: GpsrError, options: argparse.Namespace, *, alone: bool) -> int:
@@ -219,21 +230,18 @@ def _failed(job: Job, error: GpsrError, options: argparse.Namespace, *, alone: b
     if error.path is None:
         error.path = job.source
     if options.json:
-        print(
-            json.dumps(
-                {
-                    "input": str(job.source),
-                    "error": type(error).__name__,
-                    "code": error.exit_code,
-                    "message": error.message,
-                    "try": error.remedy,
-                }
-            ),
-            flush=True,
+        output.data(
+            {
+                "input": str(job.source),
+                "error": type(error).__name__,
+                "code": error.exit_code,
+                "message": error.message,
+                "try": error.remedy,
+            }
         )
     if alone:
         raise error
-    print(error, file=sys.stderr)
+    output.say(error)
     return 1
 
 
@@ -252,10 +260,6 @@ def _progress_bar(title: str, *, shown: bool) -> Iterator[Progress | None]:
             bar.update(done - bar.n)
 
         yield on_progress
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _positive(text: str) -> int:

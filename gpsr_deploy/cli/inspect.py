@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
+
+from gpsr_deploy.cli import output
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
     found = describe(options.file)
     if options.json:
-        print(json.dumps(found))
+        output.data(found)
     else:
         for key, value in found.items():
             shown = f"{value / 1e9:.1f} G" if isinstance(value, float) else f"{value:,}" if key == "params" else value

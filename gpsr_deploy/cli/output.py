@@ -1,0 +1,27 @@
+"""Where a command's words go: data to stdout, everything said to people to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+
+from gpsr_deploy.errors import OutputUnwritable
+
+
+def data(found: dict[str, object]) -> None:
+    """One JSON object as one line on stdout. Raises OutputUnwritable, or BrokenPipeError where the reader has gone."""
+    try:
+        print(json.dumps(found), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot be written ({error.strerror})", expected="a place with space", path="stdout"
+        ) from error
+
+
+def say(text: object) -> None:
+    """A line on stderr; lost where stderr is closed or full, which must not end the work."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,114 @@
+"""The export program: it leaves a checked file or none."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from gpsr_deploy import checkpoint_file, onnx_file
+from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from gpsr_deploy.errors import ModelRefused, ParityFailed
+from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale
+
+PROGRAM = Path(__file__).parent.parent / "export" / "to_onnx.py"
+
+
+@pytest.fixture
+def program():
+    import to_onnx
+
+    return to_onnx
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_export_is_checked_measured_and_stamped(
+    tmp_path: Path, checkpoint_path: Path, program, precision: str, capsys
+):
+    output = tmp_path / "model.onnx"
+    assert program.main(["--checkpoint", str(checkpoint_path), "--precision", precision, "-o", str(output)]) == 0
+    model = onnx_file.read(output)
+    assert model.spec.dtype == precision
+    assert model.spec.checkpoint_sha256 == checkpoint_file.read_info(checkpoint_path).sha256
+    assert model.spec.halo % 3 == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    graph = onnx.load_model_from_string(model.content).graph
+    dims = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, "height", "width"]
+
+
+def test_the_measured_halo_is_the_smallest(program, onnx_path: Path):
+    with OnnxRuntimeBackend(onnx_file.read(onnx_path)) as backend:
+        halo, agreement = program.measure_halo(backend)
+        assert agreement.max_level <= 1
+        assert agreement.share_changed <= program.HALO_SHARE
+        if halo > 3:
+            size = 2 * (halo - 3) + SMALLEST_KEEP
+            pictures = program.crops(program.REFERENCE_SIZE)
+            tiled = [
+                upscale(backend, picture, tiling=Tiling(tile=(size, size), halo=halo - 3)).sr for picture in pictures
+            ]
+            smaller = program.compare(tiled, program.run_whole(backend, pictures))
+            assert smaller.max_level > 1 or smaller.share_changed > program.HALO_SHARE
+
+
+def test_a_graph_that_differs_leaves_no_file(tmp_path: Path, checkpoint_path: Path, program, monkeypatch):
+    def wrong(network):
+        folded = program_fold(network)
+        with torch.no_grad():
+            folded.tail.bias += 2e-5
+        return folded
+
+    program_fold = program.fold
+    monkeypatch.setattr(program, "fold", wrong)
+    with pytest.raises(ParityFailed):
+        program.export(checkpoint_path, tmp_path / "model.onnx", dtype="fp32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_halo_within_reach_is_an_error(onnx_path: Path, program, monkeypatch):
+    monkeypatch.setattr(program, "HALO_SHARE", -1.0)
+    monkeypatch.setattr(program, "MAX_HALO", 6)
+    with OnnxRuntimeBackend(onnx_file.read(onnx_path)) as backend, pytest.raises(ParityFailed):
+        program.measure_halo(backend)
+
+
+def test_weights_that_overflow_in_fp16_leave_no_file(tmp_path: Path, checkpoint_path: Path, program):
+    network, info = checkpoint_file.load(checkpoint_path)
+    with torch.no_grad():
+        network.decoders[1].blocks[0].gate.weight *= 1e7
+    checkpoint_file.save(network, tmp_path / "wild.safetensors", member="nano", training={})
+    with pytest.raises((ParityFailed, ModelRefused)):
+        program.export(tmp_path / "wild.safetensors", tmp_path / "model.onnx", dtype="fp16")
+    assert [path.name for path in tmp_path.iterdir()] == ["wild.safetensors"]
+
+
+def test_compare_counts_levels_and_pixels(program):
+    wanted = np.zeros((10, 10, 3), np.float32)
+    found = wanted.copy()
+    found[0, 0, 1] = 2 / 255
+    agreement = program.compare([found], [wanted])
+    assert agreement.max_level == 2
+    assert agreement.share_changed == pytest.approx(0.01)
+    assert agreement.max_difference == pytest.approx(2 / 255)
+    assert agreement.psnr_db == pytest.approx(-10 * np.log10((2 / 255) ** 2 / 300))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--checkpoint", "missing.safetensors"], 3),
+        (["--scale", "8"], 3),
+        (["--model", "huge"], 2),
+    ],
+)
+def test_bad_requests_get_one_line_and_their_code(tmp_path: Path, arguments: list[str], code: int):
+    result = subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments, "-o", str(tmp_path / "m.onnx")], capture_output=True, text=True
+    )
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

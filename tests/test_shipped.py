@@ -1,0 +1,98 @@
+"""The model that ships: tiles equal the whole, runtimes agree with torch on the weights it came from, quality holds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpsr_deploy import images, models, samples
+from gpsr_deploy.backends import open_backend
+from gpsr_deploy.upscale import Tiling, upscale
+
+ROOT = Path(__file__).parent.parent
+WEIGHTS = ROOT / "weights" / "gpsr_nano_x4.safetensors"
+SETS = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def backend():
+    with open_backend(models.shipped(4)) as opened:
+        yield opened
+
+
+def photographs() -> list[np.ndarray]:
+    return [images.read(path).pixels for path in samples.photographs()]
+
+
+def assert_almost_no_pixel_changes(tiled: np.ndarray, whole: np.ndarray) -> None:
+    """At most one 8-bit level, on at most 0.1 % of the pixels: what the exported halo promises."""
+    levels = np.abs(tiled.astype(int) - whole).max(axis=2)
+    assert levels.max() <= 1
+    assert np.mean(levels > 0) <= 1e-3
+
+
+@pytest.mark.parametrize("size", [(48, 48), (66, 90), (96, 96), (144, 99), (192, 192)])
+def test_tiles_give_the_whole_pictures_pixels(backend, size: tuple[int, int]):
+    tiled, whole = [], []
+    for photo in photographs():
+        lr = photo[20:183, 10:201]  # 163 x 191: no multiples of anything
+        tiled.append(upscale(backend, lr, tiling=Tiling(tile=size)).sr.reshape(-1, 1, 3))
+        whole.append(upscale(backend, lr, tiling=Tiling(whole=True)).sr.reshape(-1, 1, 3))
+    assert_almost_no_pixel_changes(np.concatenate(tiled), np.concatenate(whole))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (17, 31), (100, 4), (49, 50)])
+def test_odd_and_tiny_pictures_are_exact_in_size_and_finite(backend, shape: tuple[int, int]):
+    lr = photographs()[0][60 : 60 + shape[0], 80 : 80 + shape[1]]
+    sr = upscale(backend, lr, tiling=Tiling(tile=(48, 48))).sr
+    assert sr.shape == (4 * shape[0], 4 * shape[1], 3)
+    whole = upscale(backend, lr, tiling=Tiling(whole=True)).sr
+    assert np.abs(sr.astype(int) - whole).max() <= 1
+
+
+def test_a_grid_that_is_off_by_one_would_be_noticed(backend):
+    """The control of the tests above: the same pixels, cut one pixel off the network's grid, are not the same result."""
+    lr = photographs()[1][100:196, 100:196]
+    whole = upscale(backend, lr, tiling=Tiling(whole=True)).sr[4:, 4:]
+    off = upscale(backend, lr[1:, 1:], tiling=Tiling(whole=True)).sr
+    inner = slice(4 * 30, 4 * 60)
+    assert np.mean(np.any(whole[inner, inner] != off[inner, inner], axis=2)) > 1e-2
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torch"])
+def test_every_runtime_gives_torchs_pixels(runtime: str):
+    path = WEIGHTS if runtime == "torch" else models.shipped(4)
+    lr = photographs()[0][:60, :90].astype(np.float32) / 255
+    with open_backend(WEIGHTS) as reference, open_backend(path, runtime=runtime) as tested:
+        expected = upscale(reference, lr, tiling=Tiling(whole=True)).sr
+        found = upscale(tested, lr, tiling=Tiling(whole=True)).sr
+    assert np.abs(found - expected).max() <= 1e-5
+
+
+def test_the_model_is_exported_from_the_weights_beside_it(backend):
+    import hashlib
+
+    assert backend.spec.checkpoint_sha256 == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [models.shipped(4), WEIGHTS], ids=["onnxruntime", "torch"])
+def test_set5_is_well_above_bicubic(model: Path, capsys):
+    if not SETS.is_dir():
+        pytest.skip(f"the test sets are not here: no folder {SETS}")
+    import evaluate
+
+    with open_backend(model) as backend:
+        score = evaluate.evaluate(SETS / "Set5", evaluate.model(backend, Tiling(whole=True)), scale=4)
+    assert score.images == 5
+    assert score.psnr >= 30.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "scale", "psnr"), [("Set5", 4, 28.42), ("Set14", 4, 26.00), ("Set5", 8, 24.40)])
+def test_bicubic_is_as_published(name: str, scale: int, psnr: float):
+    if not SETS.is_dir():
+        pytest.skip(f"the test sets are not here: no folder {SETS}")
+    import evaluate
+
+    assert evaluate.evaluate(SETS / name, evaluate.bicubic(scale), scale=scale).psnr == pytest.approx(psnr, abs=0.02)

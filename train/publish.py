@@ -1,0 +1,43 @@
+"""Turns a run into what ships: its best weights in float16, and its log.
+
+    python train/publish.py runs/nano-x4 weights/
+
+Export and evaluate the published file, not the run's: float16 rounds the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gpsr_deploy import checkpoint_file
+from gpsr_deploy.errors import GpsrError
+
+
+def publish(run: Path, folder: Path) -> Path:
+    """Writes `gpsr_MEMBER_xSCALE.safetensors` and `.log.jsonl` into `folder`; returns the first. Raises GpsrError."""
+    network, info = checkpoint_file.load(run / "best.safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"gpsr_{info.member}_x{info.scale}.safetensors"
+    checkpoint_file.save(network, target, member=info.member, training=info.training, half=True)
+    checkpoint_file.write_atomically(target.with_suffix(".log.jsonl"), (run / "log.jsonl").read_bytes())
+    return target
+
+
+def main(arguments: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Write a run's best weights in float16, with its log.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the --out of train.py")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    print(publish(options.run, options.folder))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except GpsrError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
