@@ -55,6 +55,8 @@ def check(source: Path, target: Path, *, scale: int, overwrite: bool) -> tuple[s
         width=header.width * scale,
         has_alpha=header.has_alpha,
         depth=header.depth,
+        grey=header.grey,
+        has_exif=header.has_exif,
         overwrite=overwrite,
     )
 

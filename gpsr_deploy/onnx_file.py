@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import onnx
-from google.protobuf.message import DecodeError
-
-from gpsr_deploy.errors import InputUnreadable, ModelRefused
+from gpsr_deploy.errors import BackendUnavailable, InputUnreadable, ModelRefused
 from gpsr_deploy.spec import SRSpec
+
+try:
+    import onnx
+    from google.protobuf.message import DecodeError
+except ImportError as error:
+    raise BackendUnavailable(
+        "onnx is not installed",
+        expected="it to read .onnx models",
+        remedy="pip install gpsr-deploy[cpu] or gpsr-deploy[openvino]",
+    ) from error
 
 SPEC_KEY = "gpsr.spec"
 """Metadata key of the SRSpec, as JSON."""

@@ -99,31 +99,29 @@ def whole(height: int, width: int, *, multiple_of: int = 3) -> TilePlan:
     return plan(height, width, tile=tile, halo=0, multiple_of=multiple_of)
 
 
-def fit(height: int, width: int, *, halo: int, multiple_of: int = 3, max_pixels: int) -> tuple[int, int]:
+def fit(
+    height: int, width: int, *, halo: int, multiple_of: int = 3, max_pixels: int, min_keep: int = 3
+) -> tuple[int, int]:
     """The (height, width) of tiles of at most `max_pixels` that reads the fewest pixels in all.
 
-    Where not even the smallest useful tile fits, that one is returned: the caller learns from the run whether it does.
+    A tile keeps at least `min_keep` pixels a side. Where not even the smallest such tile fits, that one is returned: the
+    caller learns from the run whether it does.
     """
-    smallest = 2 * halo + multiple_of
-    best: tuple[int, tuple[int, int]] | None = None
-    for tile_width in _equal_tiles(width, halo=halo, multiple_of=multiple_of):
-        for tile_height in _equal_tiles(height, halo=halo, multiple_of=multiple_of):
-            if tile_height * tile_width > max_pixels:
-                continue
-            candidate = plan(height, width, tile=(tile_height, tile_width), halo=halo, multiple_of=multiple_of)
-            cost = len(candidate) * tile_height * tile_width
-            if best is None or cost < best[0]:
-                best = cost, (tile_height, tile_width)
-            break  # a smaller tile of this width only reads more
-    if best is None:
-        return min(smallest, round_up(height, multiple_of)), min(smallest, round_up(width, multiple_of))
-    return best[1]
+    smallest = round_up(2 * halo + min_keep, multiple_of)
+    heights = _equal_tiles(height, smallest, halo=halo, multiple_of=multiple_of)
+    widths = _equal_tiles(width, smallest, halo=halo, multiple_of=multiple_of)
+    fitting = [(h, w) for h in heights for w in widths if h * w <= max_pixels]
+    if not fitting:
+        return min(heights), min(widths)
+    return min(fitting, key=lambda tile: heights[tile[0]] * tile[0] * widths[tile[1]] * tile[1])
 
 
-def _equal_tiles(length: int, *, halo: int, multiple_of: int) -> list[int]:
-    """Tile lengths that cut `length` into 1, 2, 3 ... equal shares, the longest first."""
+def _equal_tiles(length: int, smallest: int, *, halo: int, multiple_of: int) -> dict[int, int]:
+    """How many tiles of a size cover `length`, by size: those of 1, 2, 3 ... equal shares, none below `smallest`."""
     padded = round_up(length, multiple_of)
-    smallest = min(2 * halo + multiple_of, padded)
-    shares = range(1, padded // multiple_of + 1)
-    tiles = {round_up(-(-(padded + 2 * halo * (n - 1)) // n), multiple_of) for n in shares}
-    return sorted((tile for tile in tiles if tile >= smallest), reverse=True)
+    counts = {padded: 1}
+    for shares in range(2, padded // multiple_of + 1):
+        tile = round_up(-(-(padded + 2 * halo * (shares - 1)) // shares), multiple_of)
+        if smallest <= tile < padded:
+            counts[tile] = -(-(padded - 2 * halo) // (tile - 2 * halo))
+    return counts

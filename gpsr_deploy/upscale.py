@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpsr_deploy import tiles
-from gpsr_deploy.backends import Backend, Batch
+from gpsr_deploy.backends import Backend, Batch, sr_shape
 from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
+from gpsr_deploy.spec import Profile
 from gpsr_deploy.tiles import Span, TilePlan
 
 Image = NDArray[Any]
@@ -24,7 +25,7 @@ Image = NDArray[Any]
 Progress = Callable[[int, int], object]
 """Called with (tiles done, tiles in all)."""
 
-WORKING_MEMORY = 320 << 20
+WORKING_MEMORY = 390 << 20
 """Bytes that tiles in work may take when nothing else is asked: with interpreter, runtime and picture codecs under 512 MiB."""
 
 SMALLEST_KEEP = 24
@@ -49,6 +50,14 @@ class Tiling:
     batch: int = 1
     """Tiles per run."""
 
+    def __post_init__(self) -> None:
+        if (
+            self.batch < 1
+            or (self.tile is not None and min(self.tile) < 1)
+            or (self.halo is not None and self.halo < 0)
+        ):
+            raise UsageError(f"tile {self.tile}, overlap {self.halo}, batch {self.batch}", expected="positive sizes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upscaled:
@@ -70,16 +79,19 @@ def upscale(
     _check(lr)
     tiling = tiling or Tiling()
     plan, halo = plan_for(backend, lr.shape[0], lr.shape[1], tiling=tiling)
-    for _ in range(MAX_HALVINGS):
+    for halvings in itertools.count():
         try:
             return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
         except (OutOfMemory, MemoryError) as error:
-            smaller = _halved(plan.tile, halo=halo, multiple_of=backend.spec.multiple_of)
-            if tiling.whole or smaller == plan.tile:
+            smaller = None if tiling.whole or halvings == MAX_HALVINGS else _halved(backend, plan, halo=halo)
+            if smaller is None:
                 found = f"no memory for a tile of {plan.tile[0]}x{plan.tile[1]} LR pixels"
-                raise OutOfMemory(found, remedy="tiles instead of --no-tile" if tiling.whole else "a smaller picture") from error
-            plan = tiles.plan(lr.shape[0], lr.shape[1], tile=smaller, halo=halo, multiple_of=backend.spec.multiple_of)
-    return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
+                remedy = (
+                    "tiles instead of --no-tile" if tiling.whole else "a smaller picture, or a machine with more memory"
+                )
+                raise OutOfMemory(found, remedy=remedy) from error
+            plan = smaller
+    raise AssertionError("unreachable")
 
 
 def plan_for(
@@ -90,18 +102,29 @@ def plan_for(
     step = spec.multiple_of
     halo = spec.halo if tiling.halo is None else tiles.round_up(tiling.halo, step)
     if tiling.whole or spec.tiling == "whole":
-        return _within(tiles.whole(height, width, multiple_of=step), backend), 0
-    if tiling.tile is not None:
-        smallest = tiles.round_up(2 * halo + SMALLEST_KEEP, step)
-        tile = max(tiles.round_up(tiling.tile[0], step), smallest), max(tiles.round_up(tiling.tile[1], step), smallest)
-    elif profile is not None:
-        tile = profile.opt
+        plan, halo = tiles.whole(height, width, multiple_of=step), 0
     else:
-        free = available_memory() if available is None else available
-        budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
-        pixels = budget // (backend.bytes_per_pixel * tiling.batch)
-        tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels)
-    return _within(tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step), backend), halo
+        if tiling.tile is not None:
+            smallest = tiles.round_up(2 * halo + SMALLEST_KEEP, step)
+            tile = (
+                max(tiles.round_up(tiling.tile[0], step), smallest),
+                max(tiles.round_up(tiling.tile[1], step), smallest),
+            )
+        elif profile is not None:
+            tile = profile.opt
+        else:
+            free = available_memory() if available is None else available
+            budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
+            pixels = budget // (backend.bytes_per_pixel * tiling.batch)
+            tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels, min_keep=SMALLEST_KEEP)
+        plan = tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step)
+    if profile is not None and not _within(plan, profile):
+        raise ModelRefused(
+            f"a tile of {plan.tile[0]}x{plan.tile[1]}",
+            expected=f"{profile.min[0]}x{profile.min[1]} to {profile.max[0]}x{profile.max[1]}, as the engine was built",
+            remedy="another --tile, or an engine of another profile",
+        )
+    return plan, halo
 
 
 def available_memory() -> int | None:
@@ -116,25 +139,23 @@ def available_memory() -> int | None:
             return None
 
 
-def _within(plan: TilePlan, backend: Backend) -> TilePlan:
-    """`plan`, if the backend's profile takes its tiles. Raises ModelRefused."""
-    profile = backend.profile
-    if profile is not None and not all(
+def _within(plan: TilePlan, profile: Profile | None) -> bool:
+    """Whether the profile takes the plan's tiles."""
+    return profile is None or all(
         low <= size <= high for low, size, high in zip(profile.min, plan.tile, profile.max, strict=True)
-    ):
-        raise ModelRefused(
-            f"a tile of {plan.tile[0]}x{plan.tile[1]}",
-            expected=f"{profile.min[0]}x{profile.min[1]} to {profile.max[0]}x{profile.max[1]}, which the engine was built for",
-            remedy="another --tile, or an engine of another profile",
-        )
-    return plan
+    )
 
 
-def _halved(tile: tuple[int, int], *, halo: int, multiple_of: int) -> tuple[int, int]:
-    """`tile` with its longer side halved, but not below what keeps SMALLEST_KEEP."""
-    longer = max(tile)
-    half = min(longer, tiles.round_up(max(longer // 2, 2 * halo + SMALLEST_KEEP), multiple_of))
-    return (half, tile[1]) if tile[0] == longer else (tile[0], half)
+def _halved(backend: Backend, plan: TilePlan, *, halo: int) -> TilePlan | None:
+    """`plan` with the longer side of its tiles halved; None where that would keep too little or not fit the backend."""
+    if backend.spec.tiling == "whole":
+        return None
+    step = backend.spec.multiple_of
+    longer = max(plan.tile)
+    half = min(longer, tiles.round_up(max(longer // 2, 2 * halo + SMALLEST_KEEP), step))
+    tile = (half, plan.tile[1]) if plan.tile[0] == longer else (plan.tile[0], half)
+    smaller = tiles.plan(plan.height, plan.width, tile=tile, halo=halo, multiple_of=step)
+    return smaller if tile != plan.tile and _within(smaller, backend.profile) else None
 
 
 def _check(lr: Image) -> None:
@@ -158,14 +179,14 @@ def _run(backend: Backend, lr: Image, plan: TilePlan, at_once: int, on_progress:
     for group in _groups(plan, at_once):
         batch = _read(lr, group)
         results = backend.infer(batch)
-        expected = (*batch.shape[:2], batch.shape[2] * scale, batch.shape[3] * scale)
-        if results.shape != expected:
+        if results.shape != sr_shape(batch, backend.spec):
             raise ModelRefused(
-                f"the network gives {results.shape} for {batch.shape}", expected=f"{expected}, as its spec says"
+                f"the network gives {results.shape} for {batch.shape}", expected=f"scale {scale}, as its spec says"
             )
         for (row, col), result in zip(group, results, strict=True):
             _require_finite(result, row, col)
             _paste(sr, result, row, col, scale)
+        del batch, results, result  # before the next run, which needs the memory
         done += len(group)
         if on_progress is not None:
             on_progress(done, len(plan))
@@ -223,6 +244,15 @@ def _paste(sr: Image, result: NDArray[np.float32], row: Span, col: Span, scale: 
             there[:, :, channel] = values.astype(sr.dtype)
 
 
+def _from_dlpack(array: Any) -> Image:
+    """A view of another library's array. Raises UsageError where it is none, or not one that numpy can see."""
+    try:
+        return np.from_dlpack(array)
+    except (AttributeError, BufferError, RuntimeError, TypeError) as error:
+        found = f"an object of type {type(array).__name__} ({error})"
+        raise UsageError(found, expected="a numpy array, or one with DLPack in the CPU's memory") from error
+
+
 class Upscaler:
     """A loaded model that is called with pictures: what gpsr_deploy.load returns. Close it, or use it in a `with`."""
 
@@ -249,7 +279,7 @@ class Upscaler:
         """
         if order not in ("rgb", "bgr"):
             raise UsageError(f"order {order!r}", expected="rgb or bgr")
-        array = lr if isinstance(lr, np.ndarray) else np.from_dlpack(lr)  # type: ignore[arg-type]
+        array = lr if isinstance(lr, np.ndarray) else _from_dlpack(lr)
         flip = order == "bgr" and array.ndim == 3
         sr = upscale(self._backend, array[:, :, ::-1] if flip else array, tiling=tiling, on_progress=on_progress).sr
         return np.ascontiguousarray(sr[:, :, ::-1]) if flip else sr

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from gpsr_deploy.network import GPSR
 
 # Pictures are tiny here: threads would spin for each other, ten times as long as the work on a busy machine.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 for program in ("train", "export"):  # their files import each other by bare name
     sys.path.insert(0, str(ROOT / program))
+
+
+# The same examples in every run, and no limit on their time: a busy machine must not fail a test.
+hypothesis.settings.register_profile("here", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("here")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -85,7 +91,6 @@ def checkpoint_path(nano: GPSR, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def onnx_path(nano: GPSR, checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`nano`, folded, as an ONNX file with a spec: what export/to_onnx.py writes, without its measurements."""
     import to_onnx
-
     from gpsr_deploy import checkpoint_file, onnx_file
     from gpsr_deploy.network import fold
 

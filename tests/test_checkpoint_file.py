@@ -1,5 +1,6 @@
 """Checkpoints: what is saved is what is loaded, every damaged or foreign file is refused, a failed write harms nothing."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -69,10 +70,9 @@ def test_the_description_is_true(nano, checkpoint_path):
     assert info.training == {"data": "none"}
 
 
-def test_the_papers_network_needs_no_member_in_its_name(tmp_path):
-    path = tmp_path / "x.safetensors"
-    checkpoint_file.save(build("gpsr", scale=8), path, member="gpsr", training={})
-    assert checkpoint_file.read_info(path).name == "gpsr-x8"
+def test_the_papers_network_needs_no_member_in_its_name(checkpoint_path):
+    info = checkpoint_file.read_info(checkpoint_path)
+    assert dataclasses.replace(info, member="gpsr", scale=8).name == "gpsr-x8"
 
 
 def test_half_stores_float16_and_loads_float32(nano, checkpoint_path, tmp_path):
@@ -105,17 +105,26 @@ def test_the_description_is_read_without_torch(checkpoint_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "first"),
+    "other",
     [
-        ({"gpsr.blocks": "2"}, "decoders.0.blocks.1.residuals.0.first.weight, decoders.0.blocks.1.residuals.0.first.bias"),
-        ({"gpsr.width": "8"}, "head.weight, head.bias"),
-        ({"gpsr.scale": "8"}, "encoders.2.down.weight, encoders.2.conv.weight, gradient_head.weight"),
+        {"gpsr.member": "lite", "gpsr.width": "8", "gpsr.blocks": "2"},
+        {"gpsr.member": "gpsr", "gpsr.width": "16", "gpsr.blocks": "4"},
+        {"gpsr.scale": "8", "gpsr.width": "3"},
     ],
     ids=str,
 )
-def test_another_networks_weights_are_refused_by_the_first_missing_keys(parts, refusal, changes, first):
+def test_another_networks_weights_are_refused_by_the_first_missing_keys(parts, refusal, other):
     tensors, metadata = parts
-    assert f"lacks {first}" in refusal(safetensors.torch.save(tensors, metadata | changes))
+    assert "lacks head.weight, head.bias, encoders.0.down.weight." in refusal(
+        safetensors.torch.save(tensors, metadata | other)
+    )
+
+
+def test_missing_weights_are_refused_by_their_first_names(parts, refusal):
+    tensors, metadata = parts
+    there = {key: value for key, value in tensors.items() if not key.startswith("gradient_modules.1.")}
+    first = [key for key in build("nano", scale=4).state_dict() if key not in there][:3]
+    assert f"lacks {', '.join(first)}." in refusal(safetensors.torch.save(there, metadata))
 
 
 def test_foreign_keys_are_refused_by_name(parts, refusal):
@@ -187,7 +196,9 @@ TENSOR = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
         with_header(b"{" * 1000),
         with_header(b"[" * 1_000_000),
         with_header(json.dumps({"a": TENSOR, "b": TENSOR}).encode(), bytes(16)),  # overlapping
-        with_header(json.dumps({"a": TENSOR, "b": TENSOR | {"data_offsets": [8, 24]}}).encode(), bytes(24)),  # overlapping
+        with_header(
+            json.dumps({"a": TENSOR, "b": TENSOR | {"data_offsets": [8, 24]}}).encode(), bytes(24)
+        ),  # overlapping
         with_header(json.dumps({"a": TENSOR, "b": TENSOR | {"data_offsets": [20, 36]}}).encode(), bytes(36)),  # a gap
         with_header(json.dumps({"a": TENSOR | {"data_offsets": [16, 0]}}).encode(), bytes(16)),  # backwards
         with_header(json.dumps({"a": TENSOR | {"shape": [1 << 62, 4]}}).encode(), bytes(16)),

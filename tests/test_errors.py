@@ -58,7 +58,10 @@ def test_plain_text_is_shown_as_it_is(text):
 
 def test_escapes_are_shown_and_long_text_keeps_both_ends():
     assert printable("\x1b[31m\n\udcff") == "\\x1b[31m\\n\\udcff"
-    assert printable("<" + "x" * 10_000 + ">") == "<" + "x" * (MAX_SHOWN // 2 - 1) + "..." + "x" * (MAX_SHOWN // 2 - 1) + ">"
+    assert (
+        printable("<" + "x" * 10_000 + ">")
+        == "<" + "x" * (MAX_SHOWN // 2 - 1) + "..." + "x" * (MAX_SHOWN // 2 - 1) + ">"
+    )
 
 
 def test_an_error_survives_the_way_out_of_a_worker_process():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -9,7 +10,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gpsr_deploy.errors import BackendUnavailable, ModelRefused, UsageError
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 
 Batch = NDArray[np.float32]
@@ -62,7 +63,7 @@ def open_backend(
     The file's kind picks the runtime, unless `runtime` names one that also takes it; `device` is `auto`, `cpu` or
     `cuda[:index]`; `threads` limits the CPU's. Raises InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
     """
-    if device != "auto" and device != "cpu" and device.partition(":")[0] != "cuda":
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise UsageError(f"device {device!r}", expected="auto, cpu, cuda or cuda:INDEX")
     match path.suffix.lower(), runtime:
         case ".onnx", None | "onnxruntime":
@@ -105,10 +106,26 @@ def open_backend(
             )
 
 
-def memory_is_short(needed: int) -> bool:
-    """Whether `needed` bytes cannot be had now: tells a runtime's failure for lack of memory from other failures."""
+def sr_shape(batch: Batch, spec: SRSpec) -> tuple[int, int, int, int]:
+    """The shape that the result for `batch` must have. Raises ModelRefused for a batch that the network does not take."""
+    if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1] != 3:
+        raise ModelRefused(f"a batch of {batch.dtype} {batch.shape}", expected="float32 (N, 3, H, W)")
+    number, channels, height, width = batch.shape
+    if 0 in batch.shape or height % spec.multiple_of or width % spec.multiple_of:
+        raise ModelRefused(f"a batch of {height}x{width} pixels", expected=f"multiples of {spec.multiple_of}")
+    return number, channels, height * spec.scale, width * spec.scale
+
+
+def failure(runtime: str, batch: Batch, reason: object, *, bytes_per_pixel: int) -> OutOfMemory | ModelRefused:
+    """What to raise where a runtime failed on `batch`.
+
+    Runtimes do not tell a lack of memory from other failures by type: OutOfMemory where this process could not get what
+    the batch needs, else ModelRefused with the runtime's `reason`.
+    """
+    number, _, height, width = batch.shape
+    size = f"{number} x {height}x{width}"
     try:
-        np.empty(needed, np.uint8)
+        np.empty(number * height * width * bytes_per_pixel, np.uint8)
     except MemoryError:
-        return True
-    return False
+        return OutOfMemory(f"no memory for a batch of {size}", remedy="a smaller --tile")
+    return ModelRefused(f"{runtime} failed on a batch of {size} ({reason})")

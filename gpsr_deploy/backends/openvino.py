@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from gpsr_deploy.backends import Batch, memory_is_short
-from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory
+from gpsr_deploy.backends import Batch, failure, sr_shape
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused
 from gpsr_deploy.onnx_file import OnnxModel
 from gpsr_deploy.spec import Profile, SRSpec
 
@@ -49,16 +49,13 @@ class OpenVinoBackend:
 
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
-        size = f"{batch.shape[0]} x {batch.shape[2]}x{batch.shape[3]}"
+        expected = sr_shape(batch, self.spec)
         try:
             result: Batch = self._request.infer([np.ascontiguousarray(batch)])[0]
-        except MemoryError as error:
-            raise OutOfMemory(f"no memory for a batch of {size}") from error
-        except RuntimeError as error:
-            pixels = batch.shape[0] * batch.shape[2] * batch.shape[3]
-            if memory_is_short(self.bytes_per_pixel * pixels):
-                raise OutOfMemory(f"no memory for a batch of {size}") from error
-            raise ModelRefused(f"OpenVINO failed on a batch of {size} ({error})") from error
+        except (MemoryError, RuntimeError) as error:
+            raise failure(self.runtime, batch, error, bytes_per_pixel=self.bytes_per_pixel) from error
+        if result.shape != expected:  # without memory OpenVINO may raise nothing and leave the last result in place
+            raise failure(self.runtime, batch, f"result of {result.shape}", bytes_per_pixel=self.bytes_per_pixel)
         return result.copy()
 
     def close(self) -> None:

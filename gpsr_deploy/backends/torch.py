@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gpsr_deploy.backends import Batch, memory_is_short
-from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory
+from gpsr_deploy.backends import Batch, failure, sr_shape
+from gpsr_deploy.errors import BackendUnavailable, OutOfMemory
 from gpsr_deploy.spec import Profile, SRSpec
 
 try:
@@ -70,20 +70,17 @@ class TorchBackend:
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
         assert self._network is not None, "the backend is closed"
+        sr_shape(batch, self.spec)
         threads = torch.get_num_threads()
         if self._threads:
             torch.set_num_threads(self._threads)
         try:
             with torch.inference_mode():
                 result: Batch = self._network(torch.from_numpy(batch.copy()).to(self.device)).cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"no GPU memory for a batch of {batch.shape}", remedy="a smaller --tile") from error
         except (MemoryError, RuntimeError) as error:
-            size = f"{batch.shape[0]} x {batch.shape[2]}x{batch.shape[3]}"
-            pixels = batch.shape[0] * batch.shape[2] * batch.shape[3]
-            if isinstance(error, MemoryError | torch.OutOfMemoryError) or memory_is_short(
-                self.bytes_per_pixel * pixels
-            ):
-                raise OutOfMemory(f"no memory for a batch of {size}") from error
-            raise ModelRefused(f"torch failed on a batch of {size} ({error})") from error
+            raise failure(self.runtime, batch, error, bytes_per_pixel=self.bytes_per_pixel) from error
         finally:
             torch.set_num_threads(threads)
         return result
