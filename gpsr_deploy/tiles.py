@@ -112,7 +112,7 @@ def fit(
     widths = _equal_tiles(width, smallest, halo=halo, multiple_of=multiple_of)
     fitting = [(h, w) for h in heights for w in widths if h * w <= max_pixels]
     if not fitting:
-        return min(heights), min(widths)
+        return min(smallest, max(heights)), min(smallest, max(widths))
     return min(fitting, key=lambda tile: heights[tile[0]] * tile[0] * widths[tile[1]] * tile[1])
 
 
