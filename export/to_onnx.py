@@ -27,7 +27,8 @@ from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
 from gpsr_deploy.errors import GpsrError, ParityFailed
-from gpsr_deploy.network import GPSR, MULTIPLE_OF, count_macs, fold
+from gpsr_deploy.family import MULTIPLE_OF
+from gpsr_deploy.network import GPSR, count_macs, fold
 from gpsr_deploy.onnx_file import OnnxModel
 from gpsr_deploy.spec import Dtype, SRSpec
 from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale

@@ -5,8 +5,10 @@ Reading the description needs no torch; `load` and `save` do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 
 from gpsr_deploy.errors import InputUnreadable, ModelRefused, OutputUnwritable
+from gpsr_deploy.family import CONFIGS, Config
 
 if TYPE_CHECKING:
     from gpsr_deploy.network import GPSR
@@ -78,7 +81,7 @@ def read_info(path: Path) -> CheckpointInfo:
                 remedy="a gpsr-deploy of the age of the file",
                 path=path,
             )
-        return CheckpointInfo(
+        found = CheckpointInfo(
             member=metadata["gpsr.member"],
             scale=int(metadata["gpsr.scale"]),
             width=int(metadata["gpsr.width"]),
@@ -89,6 +92,12 @@ def read_info(path: Path) -> CheckpointInfo:
             sha256=sha256,
             training=json.loads(metadata["gpsr.training"]),
         )
+        config = Config(scale=found.scale, width=found.width, blocks=found.blocks)
+        if CONFIGS.get((found.member, found.scale)) != config:
+            raise ValueError(f"no member of the family is {found.member} with {config}")
+        if not 0 < found.macs_720p < math.inf or not isinstance(found.training, dict):
+            raise ValueError("macs_720p or training")
+        return found
     except (KeyError, ValueError, RecursionError) as error:
         raise ModelRefused(
             f"the file's metadata lacks or garbles what a GPSR checkpoint states ({type(error).__name__}: {error})",
@@ -102,17 +111,10 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
     import safetensors.torch
     import torch
 
-    from gpsr_deploy.network import GPSR, Config
+    from gpsr_deploy.network import GPSR
 
     info = read_info(path)
-    sizes_are_sane = info.scale in (2, 4, 8, 16) and 3 <= info.width <= 64 and 1 <= info.blocks <= 16
-    if not sizes_are_sane:
-        raise ModelRefused(
-            f"scale {info.scale}, width {info.width}, blocks {info.blocks}",
-            expected="a network of the GPSR family",
-            path=path,
-        )
-    network = GPSR(Config(scale=info.scale, width=info.width, blocks=info.blocks))
+    network = GPSR(CONFIGS[info.member, info.scale])
     weights = safetensors.torch.load_file(path)
     expected = network.state_dict()
     missing = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
@@ -126,6 +128,8 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
             path=path,
         )
     for key, value in weights.items():
+        if value.dtype not in (torch.float32, torch.float16):
+            raise ModelRefused(f"the weights {key} are {value.dtype}", expected="float32 or float16", path=path)
         if not torch.isfinite(value).all():
             raise ModelRefused(
                 f"the weights {key} hold NaN or infinity",
@@ -160,15 +164,19 @@ def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], ha
 
 def write_atomically(path: Path, data: bytes) -> None:
     """`data` under the name `path`, whole or not at all. Raises OutputUnwritable and leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.fsencode(path.name)[:200].decode(errors='replace')}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:  # Ctrl-C too
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputUnwritable(
             f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path
         ) from error

@@ -37,6 +37,10 @@ class GpsrError(Exception):
         self.remedy = remedy
         self.path = path
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled by its clauses: errors cross process borders."""
+        return _rebuilt, (type(self), self.found, self.expected, self.remedy, self.path)
+
     @property
     def message(self) -> str:
         """What was found and what was expected, without path and remedy."""
@@ -47,6 +51,10 @@ class GpsrError(Exception):
         where = f" {printable(self.path)}:" if self.path is not None else ""
         remedy = f" Try: {printable(self.remedy)}." if self.remedy else ""
         return f"error[{self.exit_code}]{where} {self.message}{remedy}"
+
+
+def _rebuilt(kind: type[GpsrError], found: str, expected: str, remedy: str, path: Path | str | None) -> GpsrError:
+    return kind(found, expected=expected, remedy=remedy, path=path)
 
 
 class UsageError(GpsrError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +46,11 @@ class Costs:
     activation_bytes: int
     """Largest sum of float32 tensors that are alive at once, per LR pixel."""
 
+    def __post_init__(self) -> None:
+        whole = all(type(value) is int and value > 0 for value in (self.params, self.activation_bytes))
+        if not whole or type(self.macs_720p) not in (int, float) or not 0 < self.macs_720p < math.inf:
+            raise ValueError("costs are numbers above zero")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxModel:
@@ -82,7 +89,8 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
         ) from error
     if not model.graph.node:
         raise ModelRefused("the file holds no graph", expected="a model that export/to_onnx.py wrote", remedy=reexport)
-    for tensor in _tensors(model.graph):
+    trained = [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
+    for tensor in itertools.chain.from_iterable(map(_tensors, [model.graph, *trained])):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ModelRefused(
                 f"the weights {tensor.name!r} lie outside the file",
@@ -113,6 +121,13 @@ def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
     for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model]:
         del item.metadata_props[:]
         item.doc_string = ""
+    for inner in _graphs(graph):
+        attributes = [attribute for node in inner.node for attribute in node.attribute]
+        for item in [inner, *inner.node, *attributes, *_tensors(inner)]:
+            if item.doc_string:  # to clear it would bring an absent tensor into being
+                item.doc_string = ""
+        for node in inner.node:
+            del node.metadata_props[:]
     onnx.helper.set_model_props(
         model, {SPEC_KEY: spec.to_json(), COSTS_KEY: json.dumps(asdict(measure(model, spec.scale)))}
     )
@@ -163,7 +178,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     for node in graph.node:
         for attribute in node.attribute:
             for inner in [attribute.g, *attribute.graphs]:
-                if inner.node or inner.initializer:
+                if inner.ByteSize():
                     yield from _graphs(inner)
 
 
@@ -203,11 +218,11 @@ def _check_operators(model: onnx.ModelProto) -> None:
 def _check_interface(model: onnx.ModelProto) -> None:
     weights = {tensor.name for tensor in model.graph.initializer}
     found = [
-        (value.name, value.type.tensor_type.elem_type, len(value.type.tensor_type.shape.dim))
+        (value.name, value.type.tensor_type.elem_type, [dim.dim_value for dim in value.type.tensor_type.shape.dim])
         for value in [*model.graph.input, *model.graph.output]
         if value.name not in weights
     ]
-    if found != [(INPUT, onnx.TensorProto.FLOAT, 4), (OUTPUT, onnx.TensorProto.FLOAT, 4)]:
+    if found != [(name, onnx.TensorProto.FLOAT, [0, 3, 0, 0]) for name in (INPUT, OUTPUT)]:
         raise ModelRefused(
             f"inputs and outputs are {', '.join(name for name, *_ in found)}",
             expected=f"float32 NCHW, {INPUT!r} in and {OUTPUT!r} out",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
 import zlib
@@ -52,14 +51,6 @@ def png_chunks(file: BinaryIO, *, last: bytes) -> dict[bytes, bytes]:
         if crc != int.from_bytes(_exactly(file, 4)):
             raise InputUnreadable(f"the PNG chunk {kind!r} fails its checksum", remedy=_AGAIN)
     return chunks
-
-
-def check_riff(file: BinaryIO) -> None:
-    """Refuses a WebP shorter than it says: libwebp forgives the loss of what follows the pixels."""
-    file.seek(4)
-    said, found = 8 + int.from_bytes(_exactly(file, 4), "little"), os.fstat(file.fileno()).st_size
-    if found < said:
-        raise InputUnreadable(f"the file has {found} bytes", expected=f"{said}, as it says", remedy=_AGAIN)
 
 
 def tiff_directory(file: BinaryIO) -> tuple[str, dict[int, tuple[int, int]]]:

@@ -122,8 +122,6 @@ def read_picture(file: BinaryIO) -> Picture:
     header = read_header(file)
     chunks = checks.png_chunks(file, last=b"IEND") if header.format == "png" else {}
     tags = checks.tiff_directory(file)[1] if header.format == "tiff" else {}
-    if header.format == "webp":
-        checks.check_riff(file)
     image = _load(file, header.format)
     icc, icc_warning = _kept_icc(image, grey=header.grey, refused=b"iCCP" in chunks)
     stored_exif, xmp = _field(image, "exif-data"), _field(image, "xmp-data")

@@ -60,6 +60,8 @@ def _photograph(name: str, encoded: bytes, scale: int) -> Photograph | str:
         )
     except pyvips.Error:
         return name
+    if min(pixels.shape[:2]) < scale:
+        return name
     height, width = pixels.shape[0] // scale * scale, pixels.shape[1] // scale * scale
     hr = torch.from_numpy(np.ascontiguousarray(pixels[:height, :width].transpose(2, 0, 1)))
     return Photograph(name=name, hr=hr, lr=to_8_bit(imresize(hr[None] / 255.0, scale))[0])

@@ -30,9 +30,12 @@ from torch import Tensor
 from data import Photograph, read_photographs, sample_batch
 from degradations import to_8_bit
 from gpsr_deploy import checkpoint_file, metrics
-from gpsr_deploy.errors import GpsrError, InputUnreadable, UsageError
+from gpsr_deploy.errors import GpsrError, InputUnreadable, NonFinite, UsageError
 from gpsr_deploy.network import GPSR, build
 from losses import gpsr_loss
+
+MAX_SKIPPED = 10
+"""Steps in a row whose loss is not finite, after which a run stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.best_psnr = -math.inf
+        self.losses: list[float] = []  # since the last line of the log
+        self.skipped = 0  # steps without a finite loss, in a row
 
     def tensors(self) -> dict[str, Tensor]:
         """Network, EMA and optimiser under one roof of names."""
@@ -90,7 +95,11 @@ class Run:
             "step": str(self.step),
             "seconds": repr(self.seconds),
             "best_psnr": repr(self.best_psnr),
+            "losses": json.dumps(self.losses),
+            "skipped": str(self.skipped),
         }
+        if path.exists():
+            path.replace(previous(path))
         checkpoint_file.write_atomically(path, safetensors.torch.save(self.tensors(), metadata=metadata))
 
     def resume(self, path: Path) -> None:
@@ -99,7 +108,8 @@ class Run:
             with safetensors.safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata()
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        except (safetensors.SafetensorError, OSError) as error:
+            losses, skipped = json.loads(metadata["losses"]), int(metadata["skipped"])
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputUnreadable(
                 "the run's last state is damaged", remedy="remove it to start anew", path=path
             ) from error
@@ -126,6 +136,31 @@ class Run:
         self.optimiser.load_state_dict(state)
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.best_psnr = float(metadata["best_psnr"])
+        self.losses, self.skipped = losses, skipped
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before `path` is kept."""
+    return path.with_stem(f"{path.stem}.before")
+
+
+def take_up(run: Run, out: Path) -> None:
+    """Resumes from the last checkpoint that is whole, and takes log lines back that came after it."""
+    last = out / "last.safetensors"
+    for path in (last, previous(last)):
+        if not path.exists():
+            continue
+        try:
+            run.resume(path)
+            break
+        except InputUnreadable as error:
+            print(f"warning: {error}", file=sys.stderr)
+            if path != last or not previous(last).exists():
+                raise
+    log = out / "log.jsonl"
+    if log.exists():
+        kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= run.step]
+        checkpoint_file.write_atomically(log, "".join(f"{line}\n" for line in kept).encode())
 
 
 def learning_rate(recipe: Recipe, *, step: int, progress: float) -> float:
@@ -141,6 +176,15 @@ def train_step(run: Run, lr: Tensor, hr: Tensor) -> float:
     with torch.autocast(lr.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
         sr, maps = run.network.forward_with_maps(lr)
     loss = gpsr_loss(sr.float(), [found.float() for found in maps], hr)
+    if not torch.isfinite(loss):
+        run.skipped += 1
+        run.step += 1
+        if run.skipped > MAX_SKIPPED:
+            raise NonFinite(
+                f"the loss of {run.skipped} steps in a row is not finite", remedy="a smaller --learning-rate"
+            )
+        return math.nan
+    run.skipped = 0
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip)
@@ -178,9 +222,19 @@ def train(
     every: int,
     provenance: dict[str, object],
 ) -> None:
-    """Steps until `steps` or `minutes` are full, with a validation, a log line and a checkpoint every `every` steps."""
+    """Steps until `steps` or `minutes` are full, with a validation, a log line and a checkpoint every `every` steps.
+
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint, as SystemExit of 128 + the signal.
+    """
     recipe = run.recipe
-    losses: list[float] = []
+    ended_by = 0
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal ended_by
+        ended_by = number
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     before = time.monotonic()
 
     def progress() -> float:
@@ -192,7 +246,10 @@ def train(
         )
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step=run.step, progress=progress())
-        losses.append(train_step(run, lr.to(device, memory_format=torch.channels_last), hr.to(device)))
+        run.losses.append(train_step(run, lr.to(device, memory_format=torch.channels_last), hr.to(device)))
+        if ended_by:
+            run.save(out / "last.safetensors")
+            raise SystemExit(128 + ended_by)
         now = time.monotonic()
         run.seconds, before = run.seconds + now - before, now
         if run.step % every == 0 or progress() >= 1:
@@ -200,11 +257,11 @@ def train(
             line = {
                 "step": run.step,
                 "minutes": round(run.seconds / 60, 2),
-                "loss": round(float(np.mean(losses)), 6),
+                "loss": round(float(np.nanmean(run.losses)), 6),
                 "val_psnr": round(psnr, 4),
                 "learning_rate": run.optimiser.param_groups[0]["lr"],
             }
-            losses.clear()
+            run.losses.clear()
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
@@ -272,10 +329,8 @@ def main(arguments: list[str]) -> int:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, device)
-    last = options.out / "last.safetensors"
-    if last.exists():
-        run.resume(last)
-    photographs, validation = split(options.data, scale=recipe.scale)
+    take_up(run, options.out)
+    photographs, validation = split(options.data, scale=recipe.scale, smallest=recipe.patch)
     print(
         f"{len(photographs)} photographs for training, {len(validation)} for validation, from step {run.step}",
         flush=True,
@@ -289,28 +344,23 @@ def main(arguments: list[str]) -> int:
         "torch": torch.__version__,
     }
 
-    def stop(_number: int, _frame: object) -> None:
-        raise SystemExit(143)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        train(
-            run,
-            photographs=photographs,
-            validation=validation,
-            out=options.out,
-            device=device,
-            steps=options.steps,
-            minutes=options.minutes,
-            every=options.every,
-            provenance=provenance,
-        )
-    except KeyboardInterrupt:
-        return 130
+    train(
+        run,
+        photographs=photographs,
+        validation=validation,
+        out=options.out,
+        device=device,
+        steps=options.steps,
+        minutes=options.minutes,
+        every=options.every,
+        provenance=provenance,
+    )
     return 0
 
 
-def split(data: Path, *, scale: int, validation_pictures: int = 32) -> tuple[list[Photograph], list[Photograph]]:
+def split(
+    data: Path, *, scale: int, validation_pictures: int = 32, smallest: int = 1
+) -> tuple[list[Photograph], list[Photograph]]:
     """(training, validation). Raises InputUnreadable where there are too few pictures."""
     sharded = any(data.glob("*.tar"))
     photographs, bad = read_photographs(data, scale=scale, shards=slice(None, -1) if sharded else slice(None))
@@ -319,8 +369,10 @@ def split(data: Path, *, scale: int, validation_pictures: int = 32) -> tuple[lis
     else:
         validation, bad_too = photographs[::20], []
         photographs = [photograph for index, photograph in enumerate(photographs) if index % 20]
+    bad += [photograph.name for photograph in photographs if min(photograph.lr.shape[1:]) < smallest]
+    photographs = [photograph for photograph in photographs if min(photograph.lr.shape[1:]) >= smallest]
     for name in bad + bad_too:
-        print(f"warning: {name} cannot be decoded and is left out", file=sys.stderr)
+        print(f"warning: {name} cannot be decoded or is smaller than a patch, and is left out", file=sys.stderr)
     if not photographs or not validation:
         raise InputUnreadable(
             f"{len(photographs)} pictures for training, {len(validation)} for validation",

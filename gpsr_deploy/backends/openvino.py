@@ -35,9 +35,9 @@ class OpenVinoBackend:
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
+        self._model, self._settings = model, settings
         try:
-            core = openvino.Core()
-            self._request = core.compile_model(core.read_model(model.content), "CPU", settings).create_infer_request()
+            self._request = self._compiled()
         except RuntimeError as error:
             raise ModelRefused(
                 f"OpenVINO {openvino.__version__} cannot run the model ({error})",
@@ -47,14 +47,22 @@ class OpenVinoBackend:
         self.spec: SRSpec = model.spec
         self.bytes_per_pixel = int(model.costs.activation_bytes * POOL_OVERHEAD)
 
+    def _compiled(self) -> openvino.InferRequest:
+        core = openvino.Core()
+        return core.compile_model(core.read_model(self._model.content), "CPU", self._settings).create_infer_request()
+
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
         expected = sr_shape(batch, self.spec)
         try:
-            result: Batch = self._request.infer([np.ascontiguousarray(batch)])[0]
+            # Not infer(): with one thread that swallows failures and gives the pixels of an earlier batch.
+            self._request.start_async([np.ascontiguousarray(batch)])
+            self._request.wait()
+            result: Batch = self._request.get_output_tensor(0).data
         except (MemoryError, RuntimeError) as error:
+            self._request = self._compiled()  # the old one goes on failing, also with batches that it took before
             raise failure(self.runtime, batch, error, bytes_per_pixel=self.bytes_per_pixel) from error
-        if result.shape != expected:  # without memory OpenVINO may raise nothing and leave the last result in place
+        if result.shape != expected:
             raise failure(self.runtime, batch, f"result of {result.shape}", bytes_per_pixel=self.bytes_per_pixel)
         return result.copy()
 

@@ -20,7 +20,8 @@ except ImportError as error:
     ) from error
 
 from gpsr_deploy import checkpoint_file
-from gpsr_deploy.network import GPSR, MULTIPLE_OF, fold
+from gpsr_deploy.family import MULTIPLE_OF
+from gpsr_deploy.network import GPSR, fold
 
 DEFAULT_HALO = 36
 """LR pixels; the halo of these very weights is measured at export, before that a cautious one stands in."""

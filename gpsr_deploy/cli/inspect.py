@@ -56,6 +56,7 @@ def describe(path: Path) -> dict[str, object]:
             }
         case ".safetensors":
             from gpsr_deploy import checkpoint_file
+            from gpsr_deploy.family import MULTIPLE_OF
 
             info = checkpoint_file.read_info(path)
             return {
@@ -66,7 +67,7 @@ def describe(path: Path) -> dict[str, object]:
                 "macs_720p": info.macs_720p,
                 "dtype": {"F32": "fp32", "F16": "fp16"}.get(info.dtype, info.dtype),
                 "halo": None,
-                "multiple_of": 3,
+                "multiple_of": MULTIPLE_OF,
                 "tiling": "aligned",
                 "sha256": info.sha256,
                 "width": info.width,
