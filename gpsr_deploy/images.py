@@ -51,6 +51,7 @@ MAX_OUTPUT_PIXELS = 1 << 32
 """Most pixels an output may have: the largest input at scale 4."""
 
 OutputFormat = Literal["png", "jpeg", "webp", "tiff"]
+_ENCODER_BYTES = 64 << 20  # what the threads of an encoder may ask for
 _TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -151,7 +152,12 @@ def write(path: Path, picture: Picture, *, quality: int = 95, overwrite: bool = 
         image = _encodable(picture, kind)
         # While C code runs, Python sees no signal: so it runs in another thread, and the first one waits in Python.
         with ThreadPoolExecutor(max_workers=1) as encoder:
-            done = encoder.submit(_save, image, pyvips.Target.new_to_descriptor(descriptor), kind, quality)
+            try:
+                done = encoder.submit(_save, image, pyvips.Target.new_to_descriptor(descriptor), kind, quality)
+            except RuntimeError as error:  # no thread can be started
+                raise OutOfMemory(
+                    "no memory for a thread that encodes", remedy="a smaller picture", path=path
+                ) from error
             try:
                 done.result()
             except BaseException:
@@ -258,6 +264,10 @@ def _writing(path: Path) -> Iterator[None]:
             path=path,
         ) from error
     except pyvips.Error as error:
+        try:  # libvips tells a lack of memory from other failures in words only
+            np.empty(_ENCODER_BYTES, np.uint8)
+        except MemoryError:
+            raise OutOfMemory("no memory to encode the picture", remedy="a smaller picture", path=path) from error
         raise OutputUnwritable(
             f"the output cannot be written: {reason(error)}",
             remedy="check the free space, or take another format",

@@ -215,7 +215,7 @@ def test_too_little_memory_gives_smaller_tiles_or_6(photo_file: Path, tmp_path: 
         "sys.exit(main(['infer', sys.argv[2], '-o', sys.argv[3], '-t', '300', '--threads', '1', '-v']))"
     )
     codes = {}
-    for mebibytes in (1000, 250, 40):
+    for mebibytes in (1000, 400, 100, 20):
         target = tmp_path / f"{mebibytes}.png"
         result = subprocess.run(
             [sys.executable, "-c", code, str(mebibytes), str(photo_file), str(target)], capture_output=True, text=True
@@ -223,8 +223,8 @@ def test_too_little_memory_gives_smaller_tiles_or_6(photo_file: Path, tmp_path: 
         assert "Traceback" not in result.stderr
         codes[mebibytes] = result.returncode
         assert target.exists() == (result.returncode == 0)
-    assert codes[1000] == 0
-    assert codes[40] == 6
+    assert set(codes.values()) == {0, 6}
+    assert (codes[1000], codes[20]) == (0, 6)
 
 
 # --- models ---
