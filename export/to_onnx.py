@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpsr_deploy import checkpoint_file, images, onnx_file, samples
+from gpsr_deploy import atomic, checkpoint_file, images, onnx_file, samples
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
@@ -208,7 +208,7 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
         parity = check_parity(backend, reference)
         halo, tiled = measure_halo(backend)
     final = model(halo=halo)
-    checkpoint_file.write_atomically(output, final.content)
+    atomic.write(output, final.content)
     before = count_macs(network)
     print(f"{output}: {info.name} {dtype}, {final.costs.params:,} parameters")
     print(

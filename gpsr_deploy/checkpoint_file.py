@@ -5,18 +5,17 @@ Reading the description needs no torch; `load` and `save` do.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors
 
-from gpsr_deploy.errors import InputUnreadable, ModelRefused, OutputUnwritable
+from gpsr_deploy import atomic
+from gpsr_deploy.errors import InputUnreadable, ModelRefused
 from gpsr_deploy.family import CONFIGS, Config
 
 if TYPE_CHECKING:
@@ -159,27 +158,7 @@ def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], ha
         "gpsr.macs_720p": repr(count_macs(network)),
         "gpsr.training": json.dumps(training),
     }
-    write_atomically(path, safetensors.torch.save(tensors, metadata=metadata))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """`data` under the name `path`, whole or not at all. Raises OutputUnwritable and leaves nothing behind."""
-    temporary = path.with_name(f".{os.fsencode(path.name)[:200].decode(errors='replace')}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:  # Ctrl-C too
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        raise OutputUnwritable(
-            f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path
-        ) from error
+    atomic.write(path, safetensors.torch.save(tensors, metadata=metadata))
 
 
 def _sha256(path: Path) -> str:

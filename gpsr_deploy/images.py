@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -18,6 +15,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from gpsr_deploy import atomic
 from gpsr_deploy.errors import InputUnreadable, OutOfMemory, OutputUnwritable, UsageError
 from gpsr_deploy.picture_format_decode import (
     MAX_INPUT_PIXELS,
@@ -41,7 +39,6 @@ __all__ = [
     "Samples",
     "bleed",
     "check_output",
-    "clean_stale",
     "probe",
     "read",
     "write",
@@ -52,7 +49,6 @@ MAX_OUTPUT_PIXELS = 1 << 32
 
 OutputFormat = Literal["png", "jpeg", "webp", "tiff"]
 _ENCODER_BYTES = 64 << 20  # what the threads of an encoder may ask for
-_TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def probe(path: Path) -> Header:
@@ -121,7 +117,7 @@ def check_output(
         )
     with _writing(path):
         _check_place(path, overwrite=overwrite)
-        with _temporary(path):
+        with atomic.temporary(path):
             free = shutil.disk_usage(path.parent).free
     needed = int(height * width * ((1 if grey else 3) + has_alpha) * depth / 8 * _compression(kind))
     if free < needed:
@@ -148,7 +144,7 @@ def write(path: Path, picture: Picture, *, quality: int = 95, overwrite: bool = 
     kind = _output_format(path)
     if not 1 <= quality <= 100:
         raise UsageError(f"the quality is {quality}", expected="1 to 100")
-    with _writing(path), _temporary(path) as (descriptor, temporary):
+    with _writing(path), atomic.temporary(path) as (descriptor, temporary):
         image = _encodable(picture, kind)
         # While C code runs, Python sees no signal: so it runs in another thread, and the first one waits in Python.
         with ThreadPoolExecutor(max_workers=1) as encoder:
@@ -164,27 +160,7 @@ def write(path: Path, picture: Picture, *, quality: int = 95, overwrite: bool = 
                 image.set_kill(True)
                 raise
         os.fsync(descriptor)
-        _publish(temporary, path, overwrite=overwrite)
-
-
-def clean_stale(folder: Path) -> tuple[Path, ...]:
-    """Removes, and returns, the temporary files that killed processes left in `folder`; what cannot be removed stays.
-
-    A file whose writer lives is locked. That holds in containers, where process ids repeat, and on shared disks.
-    """
-    removed = []
-    with suppress(OSError):
-        for entry in [entry for entry in folder.iterdir() if _TEMPORARY.fullmatch(entry.name)]:
-            with suppress(OSError):
-                descriptor = os.open(entry, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        entry.unlink()
-                        removed.append(entry)
-                finally:
-                    os.close(descriptor)
-    return tuple(removed)
+        atomic.publish(temporary, path, overwrite=overwrite)
 
 
 # Reading
@@ -323,43 +299,6 @@ def _check_place(path: Path, *, overwrite: bool) -> None:
         )
     if not overwrite:
         raise FileExistsError
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
-    """A new, locked file beside `path`, as descriptor and name; removed at the end if it still has that name."""
-    descriptor, temporary = _created(path)
-    try:
-        yield descriptor, temporary
-    finally:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
-
-
-def _created(path: Path) -> tuple[int, Path]:
-    stem = os.fsdecode(os.fsencode(path.name)[:200])  # with the rest at most 255 bytes, which is what a name may have
-    temporary = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    with suppress(OSError):  # where nothing can be locked, `clean_stale` removes nothing
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    if os.fstat(descriptor).st_nlink:
-        return descriptor, temporary
-    os.close(descriptor)  # another process's `clean_stale` came before the lock
-    return _created(path)
-
-
-def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
-    """Gives the finished file its name in one step."""
-    if not overwrite:
-        try:
-            path.hardlink_to(temporary)  # which, unlike a rename, never replaces
-            return
-        except FileExistsError:
-            raise
-        except OSError:  # FAT and some network file systems have no links
-            if os.path.lexists(path):
-                raise FileExistsError from None
-    temporary.replace(path)
 
 
 def _encodable(picture: Picture, kind: OutputFormat) -> pyvips.Image:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpsr_deploy import images
+from gpsr_deploy import atomic, images
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.errors import OutOfMemory, OutputUnwritable
 from gpsr_deploy.images import Picture
@@ -48,7 +48,7 @@ def check(source: Path, target: Path, *, scale: int, overwrite: bool) -> tuple[s
         raise OutputUnwritable(
             f"the folder cannot be made ({error.strerror})", expected="a writable place", path=target.parent
         ) from error
-    images.clean_stale(target.parent)
+    atomic.clean_stale(target.parent)
     return images.check_output(
         target,
         height=header.height * scale,

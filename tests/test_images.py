@@ -26,7 +26,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 from skimage import data
 
-from gpsr_deploy import images
+from gpsr_deploy import atomic, images
 from gpsr_deploy.errors import InputUnreadable, OutOfMemory, OutputUnwritable, UsageError
 from gpsr_deploy.images import Picture
 
@@ -123,7 +123,7 @@ def decibels(one: np.ndarray, other: np.ndarray) -> float:
 
 def python(code: str, *arguments: object, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """Another process with our module imported as `images`, `Path` and `sys.argv` at hand."""
-    head = "import sys, os, time; from pathlib import Path; import numpy as np; from gpsr_deploy import images\n"
+    head = "import sys, os, time; from pathlib import Path; import numpy as np; from gpsr_deploy import atomic, images\n"
     command = [*wrapper, sys.executable, "-c", head + code, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
@@ -467,7 +467,7 @@ def test_permissions_are_met_with_exit_codes(tmp_path: Path) -> None:
 source, folder = map(Path, sys.argv[1:])
 picture = images.Picture(pixels=np.zeros((9, 9), np.uint8))
 size = dict(height=9, width=9, has_alpha=False, depth=8, overwrite=False)
-for call in (lambda: images.probe(source), lambda: images.read(source), lambda: images.clean_stale(folder),
+for call in (lambda: images.probe(source), lambda: images.read(source), lambda: atomic.clean_stale(folder),
              lambda: images.check_output(folder / "x.png", **size), lambda: images.write(folder / "x.png", picture)):
     try: print(call())
     except images.GpsrError as error: print(error.exit_code, "ermission" in str(error))
@@ -1029,11 +1029,11 @@ def test_an_interrupt_stops_the_encoder_and_leaves_nothing(tmp_path: Path) -> No
 
 def test_a_kill_leaves_only_what_the_next_run_clears(tmp_path: Path) -> None:
     with writing(tmp_path / "x.png") as process:
-        assert images.clean_stale(tmp_path) == ()  # a living writer keeps its file
+        assert atomic.clean_stale(tmp_path) == ()  # a living writer keeps its file
         process.kill()
         process.wait()
         (stray,) = tmp_path.iterdir()
-        assert images.clean_stale(tmp_path) == (stray,)
+        assert atomic.clean_stale(tmp_path) == (stray,)
     assert os.listdir(tmp_path) == []
 
 
@@ -1050,9 +1050,9 @@ def test_clean_stale_knows_its_own_files(tmp_path: Path) -> None:
         stored(tmp_path, b"half", f".{name}.12-abcdef01.tmp")
         for name in ("x.png", "new\nline.png", os.fsdecode(b"\xff.png"))
     ]
-    assert sorted(images.clean_stale(tmp_path)) == sorted(ours)
+    assert sorted(atomic.clean_stale(tmp_path)) == sorted(ours)
     assert sorted(os.listdir(tmp_path)) == before
-    assert images.clean_stale(tmp_path / "missing") == ()
+    assert atomic.clean_stale(tmp_path / "missing") == ()
 
 
 def test_a_writer_whose_new_file_is_cleared_before_it_is_locked_begins_anew(
@@ -1060,7 +1060,7 @@ def test_a_writer_whose_new_file_is_cleared_before_it_is_locked_begins_anew(
 ) -> None:
     def clear_first(descriptor: int, operation: int) -> None:
         monkeypatch.undo()
-        assert len(images.clean_stale(tmp_path)) == 1
+        assert len(atomic.clean_stale(tmp_path)) == 1
         fcntl.flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", clear_first)

@@ -305,10 +305,10 @@ def test_a_run_killed_and_resumed_gives_the_same_bits(folder, uninterrupted, tmp
 def test_a_run_killed_while_it_writes_and_resumed_gives_the_same_bits(
     folder, uninterrupted, tmp_path, monkeypatch, name
 ):
-    write = train.checkpoint_file.write_atomically
+    write = train.atomic.write
     monkeypatch.setattr(
-        train.checkpoint_file,
-        "write_atomically",
+        train.atomic,
+        "write",
         lambda path, content: interrupt() if path.name == name else write(path, content),
     )
     with pytest.raises(Killed):

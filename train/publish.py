@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gpsr_deploy import checkpoint_file
+from gpsr_deploy import atomic, checkpoint_file
 from gpsr_deploy.errors import GpsrError
 
 
@@ -21,7 +21,7 @@ def publish(run: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"gpsr_{info.member}_x{info.scale}.safetensors"
     checkpoint_file.save(network, target, member=info.member, training=info.training, half=True)
-    checkpoint_file.write_atomically(target.with_suffix(".log.jsonl"), (run / "log.jsonl").read_bytes())
+    atomic.write(target.with_suffix(".log.jsonl"), (run / "log.jsonl").read_bytes())
     return target
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from data import Photograph, read_photographs, sample_batch
 from degradations import to_8_bit
-from gpsr_deploy import checkpoint_file, metrics
+from gpsr_deploy import atomic, checkpoint_file, metrics
 from gpsr_deploy.errors import GpsrError, InputUnreadable, NonFinite, UsageError
 from gpsr_deploy.network import GPSR, build
 from losses import gpsr_loss
@@ -100,7 +100,7 @@ class Run:
         }
         if path.exists():
             path.replace(previous(path))
-        checkpoint_file.write_atomically(path, safetensors.torch.save(self.tensors(), metadata=metadata))
+        atomic.write(path, safetensors.torch.save(self.tensors(), metadata=metadata))
 
     def resume(self, path: Path) -> None:
         """Takes up what `save` wrote. Raises UsageError where the recipe differs, InputUnreadable where it is damaged."""
@@ -160,7 +160,7 @@ def take_up(run: Run, out: Path) -> None:
     log = out / "log.jsonl"
     if log.exists():
         kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= run.step]
-        checkpoint_file.write_atomically(log, "".join(f"{line}\n" for line in kept).encode())
+        atomic.write(log, "".join(f"{line}\n" for line in kept).encode())
 
 
 def learning_rate(recipe: Recipe, *, step: int, progress: float) -> float:

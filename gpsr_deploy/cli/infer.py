@@ -200,12 +200,11 @@ def _done(result: Result, backend: Backend, options: argparse.Namespace) -> None
         if not options.quiet:
             output.say(f"warning: {printable(result.source)}: {printable(warning)}")
     if options.verbose:
-        asked = (
-            f", as --tile {options.tile[0]}x{options.tile[1]} was rounded up"
-            if options.tile not in ((0, 0), result.tile)
-            else ""
+        grown = any(size > asked > 0 for size, asked in zip(result.tile, options.tile, strict=True))
+        rounded = f" (--tile {options.tile[0]}x{options.tile[1]} was rounded up)" if grown else ""
+        output.say(
+            f"{result.tiles} tiles of {result.tile[0]}x{result.tile[1]} LR pixels, overlap {result.halo}{rounded}"
         )
-        output.say(f"{result.tiles} tiles of {result.tile[0]}x{result.tile[1]} LR pixels, overlap {result.halo}{asked}")
     if options.json:
         output.data(
             {
