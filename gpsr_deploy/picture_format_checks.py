@@ -10,16 +10,7 @@ from typing import BinaryIO
 
 from gpsr_deploy.errors import InputUnreadable
 
-SUBFILE, WIDTH, LENGTH, COMPRESSION, PHOTOMETRIC, ORIENTATION, TILE_WIDTH, EXIF = (
-    254,
-    256,
-    257,
-    259,
-    262,
-    274,
-    322,
-    34665,
-)
+SUBFILE, COMPRESSION, PHOTOMETRIC, ORIENTATION, TILE_WIDTH, EXIF = 254, 259, 262, 274, 322, 34665
 """Tags of TIFF 6.0, which EXIF shares."""
 
 _BLOCK_BYTES = 1 << 20

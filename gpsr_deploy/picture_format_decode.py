@@ -181,9 +181,8 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _check_tiff(file: BinaryIO) -> None:
-    """Refuses what libtiff and libvips would open as something else than it is."""
+    """Refuses what libvips would open as something else than it is."""
     tags = {tag: value for tag, (_, value) in checks.tiff_directory(file)[1].items()}
-    _check_size(tags.get(checks.LENGTH, 0), tags.get(checks.WIDTH, 0))
     if tags.get(checks.SUBFILE, 0) & 1:
         raise InputUnreadable("the TIFF begins with a preview, as camera raw files do", remedy="develop it to PNG")
     meaning = tags.get(checks.PHOTOMETRIC), tags.get(checks.COMPRESSION)

@@ -1,5 +1,8 @@
 """The model that ships: tiles equal the whole, runtimes agree with torch on the weights it came from, quality holds."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +99,16 @@ def test_bicubic_is_as_published(name: str, scale: int, psnr: float):
     import evaluate
 
     assert evaluate.evaluate(SETS / name, evaluate.bicubic(scale), scale=scale).psnr == pytest.approx(psnr, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(500, 700), pytest.param((1500, 2000), marks=pytest.mark.slow)], ids=str)
+def test_a_run_stays_within_input_output_and_half_a_gibibyte(tmp_path: Path, size: tuple[int, int]):
+    photo = np.tile(photographs()[0], (6, 8, 1))[: size[0], : size[1]]
+    source, target = tmp_path / "large.png", tmp_path / "out.png"
+    images.write(source, images.Picture(pixels=photo))
+    command = [sys.executable, "-m", "gpsr_deploy", "infer", str(source), "-o", str(target), "-q"]
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss * 1024 <= photo.nbytes + 16 * photo.nbytes + (512 << 20)
