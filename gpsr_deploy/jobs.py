@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpsr_deploy.errors import InputUnreadable, UsageError
 
-READ_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".avif"}
+READ_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif"}
 """What a folder is searched for. A file that is named goes by its content, whatever its suffix."""
 
 WRITE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}

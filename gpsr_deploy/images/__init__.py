@@ -1,4 +1,4 @@
-"""Pictures in and out: the only file that knows picture formats, bit depths, alpha and ICC. On libvips, for POSIX."""
+"""Pictures in and out: the only place that knows picture formats, bit depths, alpha and ICC. On libvips, for POSIX."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gpsr_deploy import atomic
 from gpsr_deploy.errors import InputUnreadable, OutOfMemory, OutputUnwritable, UsageError
-from gpsr_deploy.picture_format_decode import (
+from gpsr_deploy.images.decode import (
     MAX_INPUT_PIXELS,
     MAX_INPUT_SIDE,
     Depth,

@@ -9,8 +9,8 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from gpsr_deploy import picture_format_checks as checks
 from gpsr_deploy.errors import InputUnreadable
+from gpsr_deploy.images import checks
 
 MAX_INPUT_PIXELS = 1 << 28
 """Most pixels an input may claim: a header costs nothing to forge, and this many take up to 2 GiB."""
