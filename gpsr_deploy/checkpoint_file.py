@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 
-from gpsr_deploy import atomic
-from gpsr_deploy.errors import InputUnreadable, ModelRefused
+from gpsr_deploy import atomic, model_file
+from gpsr_deploy.errors import ModelRefused
 from gpsr_deploy.family import CONFIGS, Config
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class CheckpointInfo:
 
 def read_info(path: Path) -> CheckpointInfo:
     """The description of the checkpoint at `path`. Raises InputUnreadable (missing) or ModelRefused (not ours, damaged)."""
-    sha256 = _sha256(path)
+    sha256 = hashlib.sha256(model_file.read(path, most=MAX_BYTES)).hexdigest()
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             slices = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118 - not a dict
-            params = sum(_product(piece.get_shape()) for piece in slices)
+            params = sum(math.prod(piece.get_shape()) for piece in slices)
             dtypes = {str(piece.get_dtype()) for piece in slices}
     except safetensors.SafetensorError as error:
         raise ModelRefused(
@@ -89,7 +89,7 @@ def read_info(path: Path) -> CheckpointInfo:
             macs_720p=float(metadata["gpsr.macs_720p"]),
             dtype="+".join(sorted(dtypes)),
             sha256=sha256,
-            training=json.loads(metadata["gpsr.training"]),
+            training=json.loads(metadata["gpsr.training"], parse_constant=_no_number),
         )
         config = Config(scale=found.scale, width=found.width, blocks=found.blocks)
         if CONFIGS.get((found.member, found.scale)) != config:
@@ -161,18 +161,5 @@ def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], ha
     atomic.write(path, safetensors.torch.save(tensors, metadata=metadata))
 
 
-def _sha256(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelRefused(f"the file has {path.stat().st_size} bytes", expected=f"at most {MAX_BYTES}", path=path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputUnreadable(f"cannot be read ({error.strerror})", expected="a checkpoint", path=path) from error
-
-
-def _product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gpsr_deploy import atomic, images
+from gpsr_deploy import images
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.errors import OutOfMemory, OutputUnwritable
 from gpsr_deploy.images import Picture
 from gpsr_deploy.upscale import Image, Progress, Tiling, Upscaled, upscale
+
+FLAT = 2
+"""LR pixels from its edge at which a region of constant alpha is taken as flat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,6 @@ def check(source: Path, target: Path, *, scale: int, overwrite: bool) -> tuple[s
         raise OutputUnwritable(
             f"the folder cannot be made ({error.strerror})", expected="a writable place", path=target.parent
         ) from error
-    atomic.clean_stale(target.parent)
     return images.check_output(
         target,
         height=header.height * scale,
@@ -98,7 +101,8 @@ def enlarge(
     """`picture` with its pixels and alpha enlarged, everything else kept.
 
     Alpha goes through the network as a grey picture, so that its edges are those of the colours; garbage colours under
-    full transparency are replaced before, so that nothing of them shows at these edges.
+    full transparency are replaced before, so that nothing of them shows at these edges. What lies FLAT or more LR pixels
+    inside a fully opaque or fully transparent region is exactly that.
     """
     alpha = picture.alpha
     if alpha is None:
@@ -107,14 +111,26 @@ def enlarge(
     scale = backend.spec.scale
     varies = bool((alpha != alpha.flat[0]).any())
     passes = 2 if varies else 1
+    peak = np.iinfo(alpha.dtype).max
     made = upscale(
         backend, images.bleed(picture.pixels, alpha), tiling=tiling, on_progress=_part(on_progress, 0, passes)
     )
     if varies:
         enlarged: Image = upscale(backend, alpha, tiling=tiling, on_progress=_part(on_progress, 1, passes)).sr
+        for value in (0, peak):
+            enlarged[_inside(alpha == value).repeat(scale, axis=0).repeat(scale, axis=1)] = value
     else:
         enlarged = np.full((alpha.shape[0] * scale, alpha.shape[1] * scale), alpha.flat[0])
     return made, replace(picture, pixels=made.sr, alpha=enlarged)
+
+
+def _inside(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels whose neighbourhood of FLAT pixels on each side lies in `region`; beyond the picture is as its edge."""
+    for axis in (0, 1):
+        pads = [(FLAT, FLAT) if a == axis else (0, 0) for a in (0, 1)]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(region, pads, mode="edge"), 2 * FLAT + 1, axis=axis)
+        region = np.asarray(windows.all(axis=-1))
+    return region
 
 
 def _part(on_progress: Progress | None, index: int, parts: int) -> Progress | None:

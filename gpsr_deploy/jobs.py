@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpsr_deploy.errors import InputUnreadable, UsageError
+from gpsr_deploy.errors import GpsrError, InputUnreadable, UsageError
 
 READ_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif"}
 """What a folder is searched for. A file that is named goes by its content, whatever its suffix."""
@@ -30,14 +30,25 @@ class Jobs:
     """What a command line asks for."""
 
     jobs: tuple[Job, ...]
-    single: bool
+    unread: tuple[GpsrError, ...] = ()
+    """Inputs among several, and subfolders, that gave no picture; each with its path."""
+    single: bool = False
     """Whether one file was named: then its failure is the command's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    path: Path
+    root: Path
+    """The folder that its place in the output is relative to."""
+    named: bool
+    """Whether it was named as a file, not found in a folder or by a pattern."""
 
 
 def collect(
     inputs: list[str],
     *,
-    output: Path | None = None,
+    output: str | Path | None = None,
     suffix: str | None = None,
     extension: str | None = None,
     scale: int,
@@ -48,85 +59,134 @@ def collect(
     A name that exists is taken literally, whatever it contains; else one with * ? or [ is a pattern. `output` is a file
     when one file is named and `output` is neither a folder nor ends in a slash, else a folder, made when it is needed.
     """
-    if extension is not None:
-        extension = "." + extension.lower().removeprefix(".")
-        if extension not in WRITE_SUFFIXES:
-            raise UsageError(f"format {extension!r}", expected=", ".join(sorted(WRITE_SUFFIXES)))
-    sources = [(source, root) for name in inputs for source, root in _sources(name, recursive=recursive)]
-    named_one = len(inputs) == 1 and len(sources) == 1 and Path(inputs[0]) == sources[0][0]
-    if named_one and output is not None and not output.is_dir() and not str(output).endswith(os.sep):
-        return Jobs(jobs=(_checked(Job(source=sources[0][0], target=output)),), single=True)
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError("the output is a file", expected="a folder for several inputs", path=output)
-    if output is not None and not named_one and output.suffix.lower() in WRITE_SUFFIXES and not output.is_dir():
-        raise UsageError("the output is named like a picture", expected="a folder for several inputs", path=output)
-    suffix = suffix if suffix is not None else "" if output is not None else f"_x{scale}"
-    if os.sep in suffix or "\0" in suffix:
+    if "" in inputs or output == "":
+        raise UsageError("an empty name", expected="a file or a folder")
+    extension = _extension(extension)
+    if suffix is not None and (os.sep in suffix or "\0" in suffix):
         raise UsageError(f"suffix {suffix!r}", expected="a part of a file's name")
-    jobs = []
-    for source, root in sources:
-        kept = source.suffix if source.suffix.lower() in WRITE_SUFFIXES else ".png"
-        folder = source.parent if output is None else output / source.parent.relative_to(root)
-        jobs.append(_checked(Job(source=source, target=folder / f"{source.stem}{suffix}{extension or kept}")))
-    if output is None and not named_one:
-        # What an earlier run wrote beside its inputs is no input.
-        targets = {job.target for job in jobs}
-        jobs = [job for job in jobs if job.source not in targets]
+    sources, unread = _every_source(inputs, recursive=recursive)
+    single = len(inputs) == 1 and len(sources) == 1 and sources[0].named
+    folder = None if output is None else Path(output)
+    if single and folder is not None and not _is_folder(output):
+        if suffix is not None or (extension is not None and extension != folder.suffix.lower()):
+            raise UsageError("--suffix or --ext with a file as output", expected="one of them", path=folder)
+        return Jobs(jobs=_checked([Job(source=sources[0].path, target=folder)], sources), single=True)
+    if folder is not None and not os.path.isdir(folder):
+        if os.path.lexists(folder):
+            raise UsageError("the output is a file", expected="a folder for several inputs", path=folder)
+        if folder.suffix.lower() in WRITE_SUFFIXES and not _is_folder(output):
+            raise UsageError("the output is named like a picture", expected="a folder for several inputs", path=folder)
+    if suffix is None:
+        suffix = "" if folder is not None else f"_x{scale}"
+    jobs = [_job(source, folder=folder, suffix=suffix, extension=extension) for source in sources]
+    # What an earlier run wrote beside or below its inputs is no input, unless it is named.
+    targets = {job.target for job in jobs}
+    jobs = [
+        job
+        for job, source in zip(jobs, sources, strict=True)
+        if source.named or (job.source not in targets and not _below(job.source, folder, source.root))
+    ]
+    return Jobs(jobs=_checked(jobs, sources), unread=tuple(unread), single=single)
+
+
+def _extension(extension: str | None) -> str | None:
+    if extension is None:
+        return None
+    dotted = "." + extension.lower().removeprefix(".")
+    if dotted not in WRITE_SUFFIXES:
+        raise UsageError(f"format {extension!r}", expected=", ".join(sorted(WRITE_SUFFIXES)))
+    return dotted
+
+
+def _is_folder(output: str | Path | None) -> bool:
+    return output is not None and (str(output).endswith(os.sep) or os.path.isdir(output))
+
+
+def _job(source: _Source, *, folder: Path | None, suffix: str, extension: str | None) -> Job:
+    path = source.path
+    kept = path.suffix if path.suffix.lower() in WRITE_SUFFIXES else ".png"
+    there = path.parent if folder is None else folder / path.parent.relative_to(source.root)
+    return Job(source=path, target=there / f"{path.stem}{suffix}{extension or kept}")
+
+
+def _below(path: Path, folder: Path | None, root: Path) -> bool:
+    """Whether `path` lies in the output folder, where that is itself inside the folder that is searched."""
+    if folder is None:
+        return False
+    out, searched = os.path.abspath(folder), os.path.abspath(root)
+    return out.startswith(searched + os.sep) and os.path.abspath(path).startswith(out + os.sep)
+
+
+def _checked(jobs: list[Job], sources: list[_Source]) -> tuple[Job, ...]:
+    """`jobs`, unless two share a target or one would overwrite an input. Raises UsageError."""
+    named = {source.path for source in sources if source.named}
     seen: dict[Path, Path] = {}
     for job in jobs:
-        if job.target in seen:
+        if _same(job.source, job.target) or job.target in named:
             raise UsageError(
-                f"{seen[job.target].name} and {job.source.name} would both be written there",
-                remedy="other names, or no -f",
-                path=job.target,
+                "the output is an input", expected="another name", remedy="-o, -f or --suffix", path=job.target
             )
+        if job.target in seen:
+            found = f"{seen[job.target].name} and {job.source.name} would both be written there"
+            raise UsageError(found, remedy="other names, or no -f", path=job.target)
         seen[job.target] = job.source
-    return Jobs(jobs=tuple(jobs), single=named_one)
+    return tuple(jobs)
 
 
-def _checked(job: Job) -> Job:
+def _same(source: Path, target: Path) -> bool:
     try:
-        same = job.target.exists() and job.source.samefile(job.target)
+        return source == target or os.path.samefile(source, target)
     except OSError:
-        same = False
-    if same or job.source == job.target:
-        raise UsageError(
-            "the output is the input", expected="another name", remedy="-o, -f or --suffix", path=job.target
-        )
-    return job
+        return False
 
 
-def _sources(name: str, *, recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """(picture, the folder that its place in the output is relative to) for one INPUT."""
+def _every_source(inputs: list[str], *, recursive: bool) -> tuple[list[_Source], list[GpsrError]]:
+    """All pictures, each once, and what of several inputs gave none. Raises that error where the input is the only one."""
+    found: dict[Path, _Source] = {}
+    unread: list[GpsrError] = []
+    for name in inputs:
+        try:
+            for source in _sources(name, recursive=recursive, unread=unread):
+                found.setdefault(source.path, source)
+        except InputUnreadable as error:
+            if len(inputs) == 1:
+                raise
+            unread.append(error)
+    return list(found.values()), unread
+
+
+def _sources(name: str, *, recursive: bool, unread: list[GpsrError]) -> Iterator[_Source]:
     path = Path(name)
-    if path.is_dir():
-        yield from _in_folder(path, recursive=recursive)
+    if os.path.isdir(path):
+        yield from _in_folder(path, recursive=recursive, unread=unread)
     elif os.path.lexists(path) or not glob.has_magic(name):
-        yield path, path.parent
+        yield _Source(path=path, root=path.parent, named=True)
     else:
-        matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        files = [match for match in matches if match.is_file()]
-        if not files:
+        matches = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if os.path.isfile(match)]
+        if not matches:
             raise InputUnreadable("no file matches the pattern", expected="pictures", path=name)
-        for match in files:
-            yield match, match.parent
+        yield from (_Source(path=match, root=match.parent, named=False) for match in matches)
 
 
-def _in_folder(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]]:
-    try:
-        every = folder.rglob("*") if recursive else folder.iterdir()
-        found = sorted(path for path in every if path.suffix.lower() in READ_SUFFIXES)
-    except OSError as error:
-        raise InputUnreadable(
-            f"the folder cannot be read ({error.strerror})", expected="a folder of pictures", path=folder
-        ) from error
-    files = [path for path in found if not path.name.startswith(".") and not path.is_dir()]
-    if not files:
-        raise InputUnreadable(
-            "the folder holds no pictures",
-            expected="files named " + ", ".join(sorted(READ_SUFFIXES)),
-            remedy="-r for subfolders",
-            path=folder,
+def _in_folder(folder: Path, *, recursive: bool, unread: list[GpsrError]) -> Iterator[_Source]:
+    denied: list[OSError] = []
+    found = []
+    for place, folders, names in os.walk(folder, onerror=denied.append):
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+        if not recursive:
+            folders.clear()
+    errors = [
+        InputUnreadable(
+            f"the folder cannot be read ({error.strerror})", expected="a folder of pictures", path=error.filename
         )
-    for path in files:
-        yield path, folder
+        for error in denied
+    ]
+    pictures = sorted(path for path in found if path.suffix.lower() in READ_SUFFIXES)
+    if not pictures:
+        expected = "files named " + ", ".join(sorted(READ_SUFFIXES))
+        nothing = InputUnreadable(
+            "the folder holds no pictures", expected=expected, remedy="-r for subfolders", path=folder
+        )
+        raise errors[0] if errors else nothing
+    unread += errors
+    yield from (_Source(path=path, root=folder, named=False) for path in pictures)

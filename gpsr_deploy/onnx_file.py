@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gpsr_deploy.errors import BackendUnavailable, InputUnreadable, ModelRefused
+import numpy as np
+
+from gpsr_deploy import model_file
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused
 from gpsr_deploy.spec import SRSpec
 
 try:
     import onnx
+    import onnx.numpy_helper
     from google.protobuf.message import DecodeError
 except ImportError as error:
     raise BackendUnavailable(
@@ -34,6 +38,8 @@ MAX_BYTES = 2 << 30
 
 INPUT, OUTPUT = "lr", "sr"
 
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
@@ -48,8 +54,9 @@ class Costs:
 
     def __post_init__(self) -> None:
         whole = all(type(value) is int and value > 0 for value in (self.params, self.activation_bytes))
+        whole = whole and self.params < 1 << 31 and self.activation_bytes <= 1 << 24
         if not whole or type(self.macs_720p) not in (int, float) or not 0 < self.macs_720p < math.inf:
-            raise ValueError("costs are numbers above zero")
+            raise ValueError("costs are numbers above zero and within reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +71,7 @@ class OnnxModel:
 
 def read(path: Path) -> OnnxModel:
     """The model in `path`. Raises InputUnreadable (cannot be read) or ModelRefused (damaged, unsafe, not one of ours)."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelRefused(f"the file has {size} bytes", expected=f"at most {MAX_BYTES}", path=path)
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputUnreadable(f"cannot be read ({error.strerror})", expected="an ONNX file", path=path) from error
+    content = model_file.read(path, most=MAX_BYTES)
     try:
         spec, costs = check(content)
     except ModelRefused as error:
@@ -96,6 +97,10 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
                 f"the weights {tensor.name!r} lie outside the file",
                 expected="all weights inside the model",
                 remedy="save the model with its weights inline",
+            )
+        if tensor.data_type in FLOATS and not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
+            raise ModelRefused(
+                f"the weights {tensor.name!r} hold NaN or infinity", expected="finite weights", remedy=reexport
             )
     _check_operators(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -152,25 +157,18 @@ def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
     }
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
     last_use |= {output.name: len(graph.node) for output in graph.output}
-    macs, alive, peak = 0, {INPUT: _product(shapes[INPUT])}, 0
+    macs, alive, peak = 0, {INPUT: math.prod(shapes[INPUT])}, 0
     for index, node in enumerate(graph.node):
         if node.op_type == "Conv":
-            macs += _product(weights[node.input[1]]) * _product(shapes[node.output[0]][2:])
-        alive |= {name: _product(shapes[name]) for name in node.output if name in shapes}
+            macs += math.prod(weights[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
+        alive |= {name: math.prod(shapes[name]) for name in node.output if name in shapes}
         peak = max(peak, sum(alive.values()))
         alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
     return Costs(
-        params=sum(_product(shape) for shape in weights.values()),
+        params=sum(math.prod(shape) for shape in weights.values()),
         activation_bytes=4 * peak // probe**2,
         macs_720p=macs / (probe * scale) ** 2 * 1280 * 720,
     )
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -28,7 +28,7 @@ class SRSpec:
     name: str
     """Name of the network: family, member and scale, for instance `gpsr-nano-x4`."""
     scale: int
-    """SR pixels per LR pixel and axis: 4 or 8."""
+    """SR pixels per LR pixel and axis: 2, 4, 8 or 16."""
     halo: int
     """LR pixels of context per side of a tile: what was measured for these weights, a multiple of `multiple_of`."""
     multiple_of: int

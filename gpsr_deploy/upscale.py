@@ -22,6 +22,9 @@ from gpsr_deploy.tiles import Span, TilePlan
 Image = NDArray[Any]
 """(H, W, 3) or grey (H, W); uint8, uint16, or float32 in [0, 1]."""
 
+Order = Literal["rgb", "bgr"]
+"""Of the channels of an array, in and out."""
+
 Progress = Callable[[int, int], object]
 """Called with (tiles done, tiles in all)."""
 
@@ -69,7 +72,12 @@ class Upscaled:
 
 
 def upscale(
-    backend: Backend, lr: Image, *, tiling: Tiling | None = None, on_progress: Progress | None = None
+    backend: Backend,
+    lr: Image,
+    *,
+    order: Order = "rgb",
+    tiling: Tiling | None = None,
+    on_progress: Progress | None = None,
 ) -> Upscaled:
     """`lr` enlarged by the backend's scale, in the same layout and dtype; the result owns its memory.
 
@@ -81,7 +89,7 @@ def upscale(
     plan, halo = plan_for(backend, lr.shape[0], lr.shape[1], tiling=tiling)
     for halvings in itertools.count():
         try:
-            return Upscaled(sr=_run(backend, lr, plan, tiling.batch, on_progress), plan=plan, halo=halo)
+            return Upscaled(sr=_run(backend, lr, plan, tiling.batch, order, on_progress), plan=plan, halo=halo)
         except (OutOfMemory, MemoryError) as error:
             smaller = None if tiling.whole or halvings == MAX_HALVINGS else _halved(backend, plan, halo=halo)
             if smaller is None:
@@ -163,9 +171,15 @@ def _check(lr: Image) -> None:
         raise UsageError(f"an array of {lr.dtype}", expected="uint8, uint16 or float32")
     if not (lr.ndim == 2 or (lr.ndim == 3 and lr.shape[2] == 3)) or 0 in lr.shape:
         raise UsageError(f"an array of shape {lr.shape}", expected="(H, W, 3) or (H, W)")
+    if lr.dtype.type is np.float32:
+        low, high = float(lr.min()), float(lr.max())
+        if not -1 <= low <= high <= 2:  # false for NaN too; resampled pictures overshoot [0, 1] a little
+            raise UsageError(f"values from {low:g} to {high:g}", expected="float32 in [0, 1], or uint8, or uint16")
 
 
-def _run(backend: Backend, lr: Image, plan: TilePlan, at_once: int, on_progress: Progress | None) -> Image:
+def _run(
+    backend: Backend, lr: Image, plan: TilePlan, at_once: int, order: Order, on_progress: Progress | None
+) -> Image:
     scale = backend.spec.scale
     if backend.profile is not None:
         at_once = min(at_once, backend.profile.batch)
@@ -175,9 +189,11 @@ def _run(backend: Backend, lr: Image, plan: TilePlan, at_once: int, on_progress:
         raise OutOfMemory(
             f"no memory for a result of {plan.height * scale}x{plan.width * scale}", remedy="a smaller picture"
         ) from error
+    swapped = order == "bgr" and lr.ndim == 3
+    source, target = (lr[:, :, ::-1], sr[:, :, ::-1]) if swapped else (lr, sr)
     done = 0
     for group in _groups(plan, at_once):
-        batch = _read(lr, group)
+        batch = _read(source, group)
         results = backend.infer(batch)
         if results.shape != sr_shape(batch, backend.spec):
             raise ModelRefused(
@@ -185,7 +201,7 @@ def _run(backend: Backend, lr: Image, plan: TilePlan, at_once: int, on_progress:
             )
         for (row, col), result in zip(group, results, strict=True):
             _require_finite(result, row, col)
-            _paste(sr, result, row, col, scale)
+            _paste(target, result, row, col, scale)
         del batch, results, result  # before the next run, which needs the memory
         done += len(group)
         if on_progress is not None:
@@ -268,7 +284,7 @@ class Upscaler:
         self,
         lr: object,
         *,
-        order: Literal["rgb", "bgr"] = "rgb",
+        order: Order = "rgb",
         tiling: Tiling | None = None,
         on_progress: Progress | None = None,
     ) -> Image:
@@ -280,9 +296,7 @@ class Upscaler:
         if order not in ("rgb", "bgr"):
             raise UsageError(f"order {order!r}", expected="rgb or bgr")
         array = lr if isinstance(lr, np.ndarray) else _from_dlpack(lr)
-        flip = order == "bgr" and array.ndim == 3
-        sr = upscale(self._backend, array[:, :, ::-1] if flip else array, tiling=tiling, on_progress=on_progress).sr
-        return np.ascontiguousarray(sr[:, :, ::-1]) if flip else sr
+        return upscale(self._backend, array, order=order, tiling=tiling, on_progress=on_progress).sr
 
     def close(self) -> None:
         """Frees the backend."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +31,7 @@ def read_photographs(source: Path, *, scale: int, shards: slice = slice(None)) -
     those that could not be decoded. Pictures are in the order of their names, so that a sample's index means the same
     everywhere.
     """
-    with ThreadPoolExecutor(1) as pool:
-        decoded = list(pool.map(lambda entry: _photograph(*entry, scale), _entries(source, shards)))
+    decoded = [_photograph(name, encoded, scale) for name, encoded in _entries(source, shards)]
     return [found for found in decoded if isinstance(found, Photograph)], [
         bad for bad in decoded if isinstance(bad, str)
     ]
@@ -84,14 +81,3 @@ def sample_batch(
             turned = torch.rot90(pixels, turns, (1, 2))
             patches.append(turned.flip(2) if mirrored else turned)
     return torch.stack(lrs) / 255.0, torch.stack(hrs) / 255.0
-
-
-def shard_bytes(members: dict[str, bytes]) -> bytes:
-    """A tar shard of encoded pictures."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, encoded in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(encoded)
-            tar.addfile(header, io.BytesIO(encoded))
-    return buffer.getvalue()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import math
 import platform
@@ -98,9 +99,13 @@ class Run:
             "losses": json.dumps(self.losses),
             "skipped": str(self.skipped),
         }
+        tensors = self.tensors()
+        metadata["sha256"] = checksum(tensors)
+        fresh = path.with_stem(f"{path.stem}.next")
+        atomic.write(fresh, safetensors.torch.save(tensors, metadata=metadata))
         if path.exists():
             path.replace(previous(path))
-        atomic.write(path, safetensors.torch.save(self.tensors(), metadata=metadata))
+        fresh.replace(path)
 
     def resume(self, path: Path) -> None:
         """Takes up what `save` wrote. Raises UsageError where the recipe differs, InputUnreadable where it is damaged."""
@@ -108,8 +113,10 @@ class Run:
             with safetensors.safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata()
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            if checksum(tensors) != metadata["sha256"]:
+                raise ValueError("the tensors are not those that were written")
             losses, skipped = json.loads(metadata["losses"]), int(metadata["skipped"])
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise InputUnreadable(
                 "the run's last state is damaged", remedy="remove it to start anew", path=path
             ) from error
@@ -139,6 +146,15 @@ class Run:
         self.losses, self.skipped = losses, skipped
 
 
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names and bytes, in the order of the names: safetensors itself notices no flipped bit."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def previous(path: Path) -> Path:
     """Where the checkpoint before `path` is kept."""
     return path.with_stem(f"{path.stem}.before")
@@ -157,10 +173,19 @@ def take_up(run: Run, out: Path) -> None:
             print(f"warning: {error}", file=sys.stderr)
             if path != last or not previous(last).exists():
                 raise
+            path.replace(path.with_stem(f"{path.stem}.damaged"))  # never to take the place of the good one
     log = out / "log.jsonl"
     if log.exists():
-        kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= run.step]
+        kept = [line for line in log.read_text().splitlines() if _logged_step(line) <= run.step]
         atomic.write(log, "".join(f"{line}\n" for line in kept).encode())
+
+
+def _logged_step(line: str) -> float:
+    """The step of a line of the log; infinite for a line that a kill or a full disk cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def learning_rate(recipe: Recipe, *, step: int, progress: float) -> float:
@@ -176,18 +201,17 @@ def train_step(run: Run, lr: Tensor, hr: Tensor) -> float:
     with torch.autocast(lr.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
         sr, maps = run.network.forward_with_maps(lr)
     loss = gpsr_loss(sr.float(), [found.float() for found in maps], hr)
-    if not torch.isfinite(loss):
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
         run.skipped += 1
         run.step += 1
         if run.skipped > MAX_SKIPPED:
-            raise NonFinite(
-                f"the loss of {run.skipped} steps in a row is not finite", remedy="a smaller --learning-rate"
-            )
+            found = f"{run.skipped} steps in a row without a finite loss and gradient"
+            raise NonFinite(found, remedy="a smaller --learning-rate")
         return math.nan
     run.skipped = 0
-    run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip)
     run.optimiser.step()
     decay = min(recipe.ema, (run.step + 1) / (run.step + 10))
     with torch.no_grad():
@@ -198,13 +222,16 @@ def train_step(run: Run, lr: Tensor, hr: Tensor) -> float:
 
 @torch.no_grad()
 def validate(network: GPSR, photographs: list[Photograph], device: torch.device) -> float:
-    """Mean PSNR on Y over whole pictures, in dB."""
+    """Mean PSNR on Y over whole pictures, in dB; minus infinity where the network gives NaN."""
     scale = network.config.scale
     values = []
     for photograph in photographs:
         height, width = (size // 3 * 3 for size in photograph.lr.shape[1:])
         lr = photograph.lr[None, :, :height, :width].to(device, torch.float32) / 255.0
-        sr = to_8_bit(network(lr))[0].permute(1, 2, 0).cpu().numpy()
+        found = network(lr)
+        if not torch.isfinite(found).all():
+            return -math.inf
+        sr = to_8_bit(found)[0].permute(1, 2, 0).cpu().numpy()
         hr = photograph.hr[:, : height * scale, : width * scale].permute(1, 2, 0).numpy()
         values.append(metrics.psnr(sr, hr, shave=scale))
     return float(np.mean(values))
@@ -238,7 +265,7 @@ def train(
     before = time.monotonic()
 
     def progress() -> float:
-        return run.step / steps if steps is not None else run.seconds / (60 * (minutes or 1))
+        return run.step / steps if steps is not None else run.seconds / (60 * (minutes or math.inf))
 
     while progress() < 1:
         lr, hr = sample_batch(
@@ -247,9 +274,6 @@ def train(
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step=run.step, progress=progress())
         run.losses.append(train_step(run, lr.to(device, memory_format=torch.channels_last), hr.to(device)))
-        if ended_by:
-            run.save(out / "last.safetensors")
-            raise SystemExit(128 + ended_by)
         now = time.monotonic()
         run.seconds, before = run.seconds + now - before, now
         if run.step % every == 0 or progress() >= 1:
@@ -276,6 +300,27 @@ def train(
                 checkpoint_file.save(run.ema, out / "best.safetensors", member=recipe.model, training=trained)
             run.save(out / "last.safetensors")
             before = time.monotonic()
+        if ended_by:
+            run.save(out / "last.safetensors")
+            raise SystemExit(128 + ended_by)
+
+
+def positive(text: str) -> int:
+    """A number from 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return value
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -286,22 +331,25 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a folder of pictures or of tar shards")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; an existing run goes on")
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=float, help="the cosine ends when this much time has been spent")
-    length.add_argument("--steps", type=int, help="the cosine ends at this step")
-    parser.add_argument("--batch", type=int, default=16, help="LR patches per step (default %(default)s)")
+    length.add_argument("--minutes", type=positive_float, help="the cosine ends when this much time has been spent")
+    length.add_argument("--steps", type=positive, help="the cosine ends at this step")
+    parser.add_argument("--batch", type=positive, default=16, help="LR patches per step (default %(default)s)")
     parser.add_argument(
-        "--patch", type=int, default=24, help="LR pixels per side of a patch, a multiple of 3 (default %(default)s)"
+        "--patch",
+        type=positive,
+        default=24,
+        help="LR pixels per side of a patch, a multiple of 3 (default %(default)s)",
     )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default %(default)s)")
-    parser.add_argument("--warmup", type=int, default=200, help="steps (default %(default)s)")
+    parser.add_argument("--warmup", type=positive, default=200, help="steps (default %(default)s)")
     parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (default %(default)s)")
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast in the forward pass")
     parser.add_argument(
-        "--every", type=int, default=500, help="steps between validations and checkpoints (default %(default)s)"
+        "--every", type=positive, default=500, help="steps between validations and checkpoints (default %(default)s)"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: all)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
     if options.patch % 3:
@@ -369,8 +417,10 @@ def split(
     else:
         validation, bad_too = photographs[::20], []
         photographs = [photograph for index, photograph in enumerate(photographs) if index % 20]
-    bad += [photograph.name for photograph in photographs if min(photograph.lr.shape[1:]) < smallest]
-    photographs = [photograph for photograph in photographs if min(photograph.lr.shape[1:]) >= smallest]
+    small = {photograph.name for photograph in photographs + validation if min(photograph.lr.shape[1:]) < smallest}
+    photographs = [photograph for photograph in photographs if photograph.name not in small]
+    validation = [photograph for photograph in validation if photograph.name not in small]
+    bad += sorted(small)
     for name in bad + bad_too:
         print(f"warning: {name} cannot be decoded or is smaller than a patch, and is left out", file=sys.stderr)
     if not photographs or not validation:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from gpsr_deploy.backends import Batch, failure, sr_shape
-from gpsr_deploy.errors import BackendUnavailable, ModelRefused
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused, UsageError
 from gpsr_deploy.onnx_file import INPUT, OnnxModel
 from gpsr_deploy.spec import Profile, SRSpec
 
@@ -67,6 +67,8 @@ class OnnxRuntimeBackend:
 
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
+        if self._session is None:
+            raise UsageError("the backend is closed", expected="one inside its `with`")
         expected = sr_shape(batch, self.spec)
         try:
             result: Batch = self._session.run(None, {INPUT: np.ascontiguousarray(batch)})[0]

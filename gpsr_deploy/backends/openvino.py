@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from gpsr_deploy.backends import Batch, failure, sr_shape
-from gpsr_deploy.errors import BackendUnavailable, ModelRefused
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused, UsageError
 from gpsr_deploy.onnx_file import OnnxModel
 from gpsr_deploy.spec import Profile, SRSpec
 
@@ -53,6 +53,8 @@ class OpenVinoBackend:
 
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
+        if self._request is None:
+            raise UsageError("the backend is closed", expected="one inside its `with`")
         expected = sr_shape(batch, self.spec)
         try:
             # Not infer(): with one thread that swallows failures and gives the pixels of an earlier batch.

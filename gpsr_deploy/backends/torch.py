@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from gpsr_deploy.backends import Batch, failure, sr_shape
-from gpsr_deploy.errors import BackendUnavailable, OutOfMemory
+from gpsr_deploy.errors import BackendUnavailable, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 
 try:
@@ -70,7 +70,8 @@ class TorchBackend:
 
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
-        assert self._network is not None, "the backend is closed"
+        if self._network is None:
+            raise UsageError("the backend is closed", expected="one inside its `with`")
         sr_shape(batch, self.spec)
         threads = torch.get_num_threads()
         if self._threads:

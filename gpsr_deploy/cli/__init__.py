@@ -7,11 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from gpsr_deploy import __version__
 from gpsr_deploy.cli import doctor, infer, inspect, output
 from gpsr_deploy.cli.signals import Terminated, ending_on_signals
-from gpsr_deploy.errors import GpsrError, OutOfMemory
+from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable, UsageError
 
 START = """\
 start here:
@@ -24,8 +25,8 @@ start here:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, that of the GpsrError that ended it, or 128 + the signal's number."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         with ending_on_signals():
             code: int = options.run(options)
             return code
@@ -43,12 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read stdout has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return OutputUnwritable.exit_code
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are our errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(message, remedy=f"{self.prog} --help")
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each command's options carry the function that runs it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="gpsr-trt",
         description="GPSR super-resolution: pictures four times larger, and sharp.",
         epilog=START,

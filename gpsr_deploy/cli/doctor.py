@@ -10,16 +10,13 @@ from importlib import metadata, util
 from gpsr_deploy.cli import output
 
 RUNTIMES = {
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-    "torch": "torch",
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt-rtx-cu13",
-    "cuda.bindings": "cuda-bindings",
-    "pyvips": "pyvips",
-    "av": "av",
+    "onnx": ("onnx", "cpu"),
+    "onnxruntime": ("onnxruntime", "cpu"),
+    "openvino": ("openvino", "openvino"),
+    "torch": ("torch", "train"),
+    "pyvips": ("pyvips", "cpu"),
 }
-"""Module -> distribution of everything optional."""
+"""Module -> its distribution, and the extra that brings it."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             shipped[f"x{scale}"] = models.shipped(scale).name
         except GpsrError as error:
             shipped[f"x{scale}"] = f"refused: {error.message}"
-    runtimes = {module: _version(module, distribution) for module, distribution in RUNTIMES.items()}
+    runtimes = {module: _version(module, distribution) for module, (distribution, _) in RUNTIMES.items()}
     memory = available_memory()
     findings: dict[str, object] = {
         "gpsr_deploy": __version__,
@@ -57,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         "models": shipped,
         "runtimes": runtimes,
     }
-    ready = bool(runtimes["onnxruntime"] and runtimes["pyvips"]) and not any(
+    ready = all(runtimes[needed] for needed in ("onnx", "onnxruntime", "pyvips")) and not any(
         s.startswith("refused") for s in shipped.values()
     )
     findings["infer_ready"] = ready
@@ -66,14 +63,18 @@ def run(options: argparse.Namespace) -> int:
     else:
         for name, found in findings.items():
             if isinstance(found, dict):
-                print(f"{name}:")
+                output.text(f"{name}:")
                 for key, value in found.items():
-                    print(f"  {key:16} {value or 'not installed'}")
+                    output.text(f"  {key:16} {value or _hint(key)}")
             else:
-                print(f"{name:24} {found}")
+                output.text(f"{name:24} {found}")
         if not ready:
             output.say("infer cannot run here. Try: pip install --force-reinstall 'gpsr-deploy[cpu]'")
     return 0 if ready else 5
+
+
+def _hint(module: str) -> str:
+    return f"not installed: pip install 'gpsr-deploy[{RUNTIMES[module][1]}]'"
 
 
 def _version(module: str, distribution: str) -> str | None:
@@ -82,13 +83,15 @@ def _version(module: str, distribution: str) -> str | None:
         if util.find_spec(module) is None:
             return None
         return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "version unknown"  # from another distribution, as onnxruntime-gpu
     except ModuleNotFoundError:
         return None
 
 
 def _cuda_devices() -> int | str:
     """How many GPUs CUDA sees; asked of the driver, and never of TensorRT, which crashes where there is none."""
-    if _version("cuda.bindings", RUNTIMES["cuda.bindings"]) is None:
+    if _version("cuda.bindings", "cuda-bindings") is None:
         return "unknown: cuda-bindings is not installed"
     from cuda.bindings import runtime  # type: ignore[import-not-found,unused-ignore]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.cli.inspect import describe
 from gpsr_deploy.errors import BatchIncomplete, GpsrError, ModelRefused, UsageError, printable
 
 DEFAULT_SCALE = 4
@@ -35,7 +35,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
         metavar="OUT",
         help="a file for one input, else a folder (default: beside each input)",
     )
@@ -62,13 +61,17 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="an .onnx or .safetensors model (default: the one that ships for -s)",
     )
     model.add_argument(
-        "-s", "--scale", type=int, metavar="N", help="how many times larger (default: the model's; 4 without --engine)"
+        "-s",
+        "--scale",
+        type=_positive,
+        metavar="N",
+        help="how many times larger (default: the model's; 4 without --engine)",
     )
     model.add_argument("--runtime", choices=["onnxruntime", "openvino", "torch"], help="default: by the model's kind")
     model.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:INDEX (default: auto)"
     )
-    model.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all cores)")
+    model.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: all cores)")
     model.add_argument(
         "-x",
         "--self-ensemble",
@@ -104,72 +107,66 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Enlarges every input. One input: its own exit code; several: BatchIncomplete (8) where some failed."""
-    from gpsr_deploy import jobs
-    from gpsr_deploy.infer import check
+    from gpsr_deploy import atomic, jobs
 
-    scale = _scale(options)
-    plan = jobs.collect(
-        options.inputs,
-        output=options.output,
-        suffix=options.suffix,
-        extension=options.ext,
-        scale=scale,
-        recursive=options.recursive,
-    )
-    todo = [job for job in plan.jobs if not (options.skip_existing and job.target.exists())]
-    if options.verbose and len(todo) < len(plan.jobs):
-        output.say(f"{len(plan.jobs) - len(todo)} outputs are there already and are left out")
-    failures = 0
-    runnable = []
-    for job in todo:
-        try:
-            check(job.source, job.target, scale=scale, overwrite=options.overwrite)
-            runnable.append(job)
-        except GpsrError as error:
-            failures += _failed(job, error, options, alone=plan.single)
-    if runnable:
-        with _backend(options) as backend:
-            for number, job in enumerate(runnable, 1):
-                try:
-                    _done(
-                        _infer(backend, job, options, f"{number}/{len(runnable)} " if len(runnable) > 1 else ""),
-                        backend,
-                        options,
-                    )
-                except GpsrError as error:
-                    failures += _failed(job, error, options, alone=plan.single)
+    tiling = _tiling(options)
+    with _backend(options) as backend:
+        plan = jobs.collect(
+            options.inputs,
+            output=options.output,
+            suffix=options.suffix,
+            extension=options.ext,
+            scale=backend.spec.scale,
+            recursive=options.recursive,
+        )
+        for folder in {job.target.parent for job in plan.jobs}:
+            atomic.clean_stale(folder)
+        for error in plan.unread:
+            _failed(str(error.path), error, options)
+        failures = len(plan.unread)
+        todo = [job for job in plan.jobs if not (options.skip_existing and os.path.lexists(job.target))]
+        if options.verbose and len(todo) < len(plan.jobs):
+            output.say(f"{len(plan.jobs) - len(todo)} outputs are there already and are left out")
+        for number, job in enumerate(todo, 1):
+            try:
+                count = f"{number}/{len(todo)} " if len(todo) > 1 else ""
+                _done(_infer(backend, job, tiling, options, count), backend, options)
+            except GpsrError as error:
+                error.path = job.source if error.path is None else error.path
+                _failed(str(job.source), error, options, said=not plan.single)
+                if plan.single:
+                    raise
+                failures += 1
     if failures:
         raise BatchIncomplete(
-            f"{failures} of {len(todo)} pictures failed",
+            f"{failures} of {len(todo) + len(plan.unread)} inputs failed",
             remedy="see the errors above; --skip-existing goes on where this ended",
         )
     return 0
 
 
-def _scale(options: argparse.Namespace) -> int:
-    """The scale asked for, or the engine's own, or that of the model that ships."""
-    if options.scale is not None or options.engine is None:
-        return options.scale or DEFAULT_SCALE
-    found = describe(options.engine)["scale"]
-    assert isinstance(found, int)
-    return found
-
-
 @contextlib.contextmanager
 def _backend(options: argparse.Namespace) -> Iterator[Backend]:
+    """The model asked for, opened. With --json each input is told of its refusal."""
     from gpsr_deploy.backends import open_backend
     from gpsr_deploy.ensemble import SelfEnsemble
     from gpsr_deploy.models import shipped
 
-    path = options.engine or shipped(options.scale or DEFAULT_SCALE)
-    with open_backend(path, device=options.device, runtime=options.runtime, threads=options.threads) as backend:
-        if options.scale is not None and backend.spec.scale != options.scale:
+    try:
+        path = options.engine or shipped(DEFAULT_SCALE if options.scale is None else options.scale)
+        backend = open_backend(path, device=options.device, runtime=options.runtime, threads=options.threads)
+        if options.scale not in (None, backend.spec.scale):
             raise ModelRefused(
                 f"the model enlarges {backend.spec.scale} times",
                 expected=f"one for -s {options.scale}",
                 remedy=f"-s {backend.spec.scale}, or another --engine",
                 path=path,
             )
+    except GpsrError as error:
+        for name in options.inputs:
+            _failed(name, error, options, said=False)
+        raise
+    with backend:
         yield SelfEnsemble(backend) if options.self_ensemble else backend
 
 
@@ -181,7 +178,7 @@ def _tiling(options: argparse.Namespace) -> Tiling:
     return Tiling(tile=None if options.tile == (0, 0) else options.tile, halo=options.overlap, whole=options.no_tile)
 
 
-def _infer(backend: Backend, job: Job, options: argparse.Namespace, count: str) -> Result:
+def _infer(backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespace, count: str) -> Result:
     from gpsr_deploy.infer import infer
 
     with _progress_bar(f"{count}{printable(job.source.name)}", shown=not options.quiet) as on_progress:
@@ -189,7 +186,7 @@ def _infer(backend: Backend, job: Job, options: argparse.Namespace, count: str) 
             backend,
             job.source,
             job.target,
-            tiling=_tiling(options),
+            tiling=tiling,
             overwrite=options.overwrite,
             on_progress=on_progress,
         )
@@ -224,24 +221,20 @@ def _done(result: Result, backend: Backend, options: argparse.Namespace) -> None
         output.say(f"{printable(result.target)}  {result.width}x{result.height}  {result.seconds:.1f} s")
 
 
-def _failed(job: Job, error: GpsrError, options: argparse.Namespace, *, alone: bool) -> int:
-    """Reports a failure: of the only input by raising it, of one among several by a line. Returns 1."""
-    if error.path is None:
-        error.path = job.source
+def _failed(name: str, error: GpsrError, options: argparse.Namespace, *, said: bool = True) -> None:
+    """Reports that the input `name` failed: on stdout with --json, and on stderr if it is to be said here."""
     if options.json:
         output.data(
             {
-                "input": str(job.source),
+                "input": name,
                 "error": type(error).__name__,
                 "code": error.exit_code,
                 "message": error.message,
                 "try": error.remedy,
             }
         )
-    if alone:
-        raise error
-    output.say(error)
-    return 1
+    if said:
+        output.say(error)
 
 
 @contextlib.contextmanager
@@ -265,6 +258,13 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
     return int(text)
+
+
+def _threads(text: str) -> int:
+    threads, cores = _positive(text), os.cpu_count() or 1
+    if threads > cores:
+        raise argparse.ArgumentTypeError(f"{text}: expected at most {cores}, the cores of this machine")
+    return threads
 
 
 def _not_negative(text: str) -> int:

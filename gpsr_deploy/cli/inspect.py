@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gpsr_deploy.cli import output
 
@@ -29,10 +31,19 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         output.data(found)
     else:
-        for key, value in found.items():
-            shown = f"{value / 1e9:.1f} G" if isinstance(value, float) else f"{value:,}" if key == "params" else value
-            print(f"{key:18} {printable(shown)}")
+        for key, value in _flat(found):
+            shown = f"{value / 1e9:.1f} G" if key == "macs_720p" else f"{value:,}" if key == "params" else value
+            output.text(f"{printable(key):26} {printable(shown)}")
     return 0
+
+
+def _flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values, those of inner objects as `outer.inner`."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def describe(path: Path) -> dict[str, object]:

@@ -10,9 +10,14 @@ from gpsr_deploy.errors import OutputUnwritable
 
 
 def data(found: dict[str, object]) -> None:
-    """One JSON object as one line on stdout. Raises OutputUnwritable, or BrokenPipeError where the reader has gone."""
+    """One JSON object as one line on stdout; errors as `text`."""
+    text(json.dumps(found, allow_nan=False))
+
+
+def text(line: str) -> None:
+    """A line on stdout. Raises OutputUnwritable, or BrokenPipeError where the reader has gone."""
     try:
-        print(json.dumps(found), flush=True)
+        print(line, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -21,7 +26,7 @@ def data(found: dict[str, object]) -> None:
         ) from error
 
 
-def say(text: object) -> None:
+def say(line: object) -> None:
     """A line on stderr; lost where stderr is closed or full, which must not end the work."""
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
