@@ -1,9 +1,11 @@
 """Training: MATLAB's degradation, samples as pure functions, the paper's loss, and runs that survive being killed."""
 
+import io
 import json
 import math
 import os
 import signal
+import tarfile
 
 import cv2
 import numpy as np
@@ -17,6 +19,18 @@ import losses
 import train
 from gpsr_deploy.errors import GpsrError, InputUnreadable, UsageError
 from gpsr_deploy.network import GRADIENT_EPS
+
+
+def shard_bytes(members: dict[str, bytes]) -> bytes:
+    """A tar shard of encoded pictures."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, encoded in members.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(encoded)
+            tar.addfile(header, io.BytesIO(encoded))
+    return buffer.getvalue()
+
 
 # --- degradation ---
 
@@ -95,8 +109,8 @@ def shards(pictures, tmp_path_factory):
     """The same pictures in two tar shards, in no order."""
     path = tmp_path_factory.mktemp("shards")
     encoded = {name: png(pixels) for name, pixels in pictures.items()}
-    (path / "0.tar").write_bytes(data.shard_bytes({name: encoded[name] for name in ("c.png", "a.png", "b.png")}))
-    (path / "1.tar").write_bytes(data.shard_bytes({"d.png": encoded["d.png"]}))
+    (path / "0.tar").write_bytes(shard_bytes({name: encoded[name] for name in ("c.png", "a.png", "b.png")}))
+    (path / "1.tar").write_bytes(shard_bytes({"d.png": encoded["d.png"]}))
     return path
 
 
