@@ -84,7 +84,9 @@ def collect(
     jobs = [
         job
         for job, source in zip(jobs, sources, strict=True)
-        if source.named or (job.source not in targets and not _below(job.source, folder, source.root))
+        if source.named
+        or job.source == job.target
+        or (job.source not in targets and not _below(job.source, folder, source.root))
     ]
     return Jobs(jobs=_checked(jobs, sources), unread=tuple(unread), single=single)
 

@@ -98,7 +98,7 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
                 expected="all weights inside the model",
                 remedy="save the model with its weights inline",
             )
-        if tensor.data_type in FLOATS and not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
+        if tensor.data_type in FLOATS and not _finite(tensor):
             raise ModelRefused(
                 f"the weights {tensor.name!r} hold NaN or infinity", expected="finite weights", remedy=reexport
             )
@@ -169,6 +169,14 @@ def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
         activation_bytes=4 * peak // probe**2,
         macs_720p=macs / (probe * scale) ** 2 * 1280 * 720,
     )
+
+
+def _finite(tensor: onnx.TensorProto) -> bool:
+    """Whether the tensor can be read and holds finite numbers only."""
+    try:
+        return bool(np.isfinite(onnx.numpy_helper.to_array(tensor)).all())
+    except (ValueError, TypeError):
+        return False
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

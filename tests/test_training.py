@@ -315,7 +315,7 @@ def test_a_run_killed_and_resumed_gives_the_same_bits(folder, uninterrupted, tmp
     require_same(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+@pytest.mark.parametrize("name", ["best.safetensors", "last.next.safetensors"])
 def test_a_run_killed_while_it_writes_and_resumed_gives_the_same_bits(
     folder, uninterrupted, tmp_path, monkeypatch, name
 ):
