@@ -136,13 +136,20 @@ def test_a_full_disk_keeps_the_old_file(photo_file: Path, tmp_path: Path):
 @pytest.mark.skipif(
     os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root without setpriv may write anywhere"
 )
-def test_a_forbidden_place_is_found_before_inference(photo_file: Path, tmp_path: Path):
+def test_a_forbidden_place_is_found_before_inference(photo_file: Path, tmp_path: Path, shipped: onnx.ModelProto):
+    """The model lies about its scale, so that inference would end with 5."""
+    spec = SRSpec(
+        name="liar", scale=8, halo=21, multiple_of=3, tiling="aligned", dtype="fp32", checkpoint_sha256="0" * 64
+    )
+    next(entry for entry in shipped.metadata_props if entry.key == onnx_file.SPEC_KEY).value = spec.to_json()
+    engine = tmp_path / "liar.onnx"
+    engine.write_bytes(shipped.SerializeToString())
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     drop = "-dac_override,-dac_read_search"
     plain = ["setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"] if os.geteuid() == 0 else []
     result = subprocess.run(
-        [*plain, *COMMAND, str(photo_file), "-o", str(locked / "x.png"), "--engine", "missing.onnx", "-s", "4"],
+        [*plain, *COMMAND, str(photo_file), "-o", str(locked / "x.png"), "--engine", str(engine)],
         capture_output=True,
         text=True,
     )
