@@ -26,7 +26,7 @@ from gpsr_deploy import atomic, checkpoint_file, images, onnx_file, samples
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
-from gpsr_deploy.errors import GpsrError, ParityFailed
+from gpsr_deploy.errors import GpsrError, ModelRefused, ParityFailed, UsageError
 from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, count_macs, fold
 from gpsr_deploy.onnx_file import OnnxModel
@@ -49,8 +49,8 @@ MAX_HALO = 96
 PARITY_SIZES = ((96, 96), (51, 120), (147, 78), (3, 6), (1, 1))
 """LR (height, width) of the crops that are compared; those that are no multiples of 3 are padded as a picture would be."""
 
-REFERENCE_SIZE = (153, 153)
-"""LR (height, width) of the crops whose tiled and whole results are compared."""
+TILES_PER_SIDE = 5
+"""How many tiles of SMALLEST_KEEP cut each side of the pictures that a halo is measured on: most have neighbours all around."""
 
 
 class HalfInside(nn.Module):
@@ -129,10 +129,12 @@ def _levels(values: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def crops(size: tuple[int, int]) -> list[NDArray[np.float32]]:
-    """The middle of each photograph that ships, (H, W, 3) in [0, 1]."""
+    """The middle of each photograph that ships, mirrored where it is too small, (H, W, 3) in [0, 1]."""
     found = []
     for path in samples.photographs():
         pixels = images.read(path).pixels
+        missing = [max(wanted - there, 0) for wanted, there in zip(size, pixels.shape[:2], strict=True)]
+        pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
         top, left = (pixels.shape[0] - size[0]) // 2, (pixels.shape[1] - size[1]) // 2
         found.append(pixels[top : top + size[0], left : left + size[1]].astype(np.float32) / 255)
     return found
@@ -146,11 +148,15 @@ def run_whole(backend: Backend, pictures: Sequence[NDArray[np.float32]]) -> list
 def check_parity(backend: Backend, reference: Backend) -> Agreement:
     """Compares with torch on photographs of several sizes. Raises ParityFailed."""
     pictures = [crop for size in PARITY_SIZES for crop in crops(size)]
-    agreement = compare(run_whole(backend, pictures), run_whole(reference, pictures))
+    found, wanted = run_whole(backend, pictures), run_whole(reference, pictures)
+    pair = np.stack(crops(PARITY_SIZES[0])[:2]).transpose(0, 3, 1, 2)
+    found += list(backend.infer(pair).transpose(0, 2, 3, 1))
+    wanted += list(reference.infer(pair).transpose(0, 2, 3, 1))
+    agreement = compare(found, wanted)
     if backend.spec.dtype == "fp32":
-        good, wanted = agreement.max_difference <= FP32_TOLERANCE, f"at most {FP32_TOLERANCE:g}"
+        good, expected = agreement.max_difference <= FP32_TOLERANCE, f"at most {FP32_TOLERANCE:g}"
     else:
-        good, wanted = (
+        good, expected = (
             agreement.psnr_db >= FP16_PSNR and agreement.max_level <= 1,
             f"at least {FP16_PSNR} dB and at most 1 level",
         )
@@ -158,7 +164,7 @@ def check_parity(backend: Backend, reference: Backend) -> Agreement:
         found = f"{agreement.max_difference:.2g}, {agreement.psnr_db:.1f} dB, {agreement.max_level} levels"
         raise ParityFailed(
             f"the exported graph differs from torch by {found}",
-            expected=wanted,
+            expected=expected,
             remedy="--precision fp32" if backend.spec.dtype == "fp16" else "",
         )
     return agreement
@@ -170,10 +176,11 @@ def measure_halo(backend: Backend) -> tuple[int, Agreement]:
     Tiles are as small as they ever get (SMALLEST_KEEP), so that every pixel is near a cut: larger tiles change fewer.
     Raises ParityFailed where MAX_HALO is not enough.
     """
-    pictures = crops(REFERENCE_SIZE)
-    wanted = run_whole(backend, pictures)
     for halo in range(MULTIPLE_OF, MAX_HALO + 1, MULTIPLE_OF):
         size = 2 * halo + SMALLEST_KEEP
+        side = 2 * halo + TILES_PER_SIDE * SMALLEST_KEEP
+        pictures = crops((side, side))
+        wanted = run_whole(backend, pictures)
         tiled = [upscale(backend, picture, tiling=Tiling(tile=(size, size), halo=halo)).sr for picture in pictures]
         agreement = compare(tiled, wanted)
         if agreement.max_level <= 1 and agreement.share_changed <= HALO_SHARE:
@@ -186,6 +193,10 @@ def measure_halo(backend: Backend) -> tuple[int, Agreement]:
 
 def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
     """Writes `output`, whole and checked or not at all. Raises GpsrError's children."""
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(f"the output is named {output.suffix!r}", expected=".onnx", path=output)
+    atomic.clean_stale(output.parent)
+    atomic.require_writable(output)
     network, info = checkpoint_file.load(checkpoint)
     graph = to_graph(fold(network), dtype)
 
@@ -228,9 +239,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--checkpoint", type=Path, help="default: weights/gpsr_MODEL_xSCALE.safetensors")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
-    parser.add_argument(
-        "-o", "--output", type=Path, help="default: the checkpoint's name with .onnx or _fp16.onnx, here"
-    )
+    parser.add_argument("-o", "--output", type=Path, help="default: gpsr_MODEL_xSCALE.onnx, or ..._fp16.onnx, here")
     options = parser.parse_args(arguments)
     stem = f"gpsr_{options.model}_x{options.scale}"
     checkpoint = options.checkpoint or Path(__file__).parent.parent / "weights" / f"{stem}.safetensors"
@@ -238,7 +247,12 @@ def main(arguments: list[str]) -> int:
     logging.disable(logging.WARNING)  # the exporter's notes about packages that it could also use
     info = checkpoint_file.read_info(checkpoint)
     if (info.member, info.scale) != (options.model, options.scale):
-        parser.error(f"{checkpoint} holds {info.name}: --model {info.member} --scale {info.scale}")
+        raise ModelRefused(
+            f"the checkpoint is {info.name}",
+            expected=f"{options.model} x{options.scale}, as asked",
+            remedy=f"--model {info.member} --scale {info.scale}",
+            path=checkpoint,
+        )
     export(checkpoint, output, dtype=options.precision)
     return 0
 

@@ -30,6 +30,19 @@ def write(path: Path, data: bytes) -> None:
         ) from error
 
 
+def require_writable(path: Path) -> None:
+    """Raises OutputUnwritable where `write` could not, as far as can be known: tries a temporary file beside `path`."""
+    try:
+        if path.is_dir():
+            raise OutputUnwritable("the output is a folder", expected="a file's name", path=path)
+        with temporary(path):
+            pass
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot be written ({error.strerror})", expected="a writable folder", path=path
+        ) from error
+
+
 @contextmanager
 def temporary(path: Path) -> Iterator[tuple[int, Path]]:
     """A new, locked file beside `path`, as descriptor and name; removed at the end if it still has that name."""

@@ -11,7 +11,8 @@ import torch
 
 from gpsr_deploy import checkpoint_file, onnx_file
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from gpsr_deploy.errors import ModelRefused, ParityFailed
+from gpsr_deploy.errors import ModelRefused, OutputUnwritable, ParityFailed, UsageError
+from gpsr_deploy.spec import SRSpec
 from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale
 
 PROGRAM = Path(__file__).parent.parent / "export" / "to_onnx.py"
@@ -46,13 +47,42 @@ def test_the_measured_halo_is_the_smallest(program, onnx_path: Path):
         assert agreement.max_level <= 1
         assert agreement.share_changed <= program.HALO_SHARE
         if halo > 3:
-            size = 2 * (halo - 3) + SMALLEST_KEEP
-            pictures = program.crops(program.REFERENCE_SIZE)
+            size, side = 2 * (halo - 3) + SMALLEST_KEEP, 2 * (halo - 3) + program.TILES_PER_SIDE * SMALLEST_KEEP
+            pictures = program.crops((side, side))
             tiled = [
                 upscale(backend, picture, tiling=Tiling(tile=(size, size), halo=halo - 3)).sr for picture in pictures
             ]
             smaller = program.compare(tiled, program.run_whole(backend, pictures))
             assert smaller.max_level > 1 or smaller.share_changed > program.HALO_SHARE
+
+
+class SeesAll:
+    """A backend whose every pixel depends on the whole batch: no halo is enough for it."""
+
+    profile = None
+    runtime = device = "fake"
+    bytes_per_pixel = 1000
+    spec = SRSpec(name="f", scale=4, halo=3, multiple_of=3, tiling="aligned", dtype="fp32", checkpoint_sha256="0" * 64)
+
+    def infer(self, batch: np.ndarray) -> np.ndarray:
+        mean = batch.mean(axis=(2, 3), keepdims=True)
+        return (0.5 * batch + 0.5 * mean).repeat(4, 2).repeat(4, 3)
+
+
+def test_no_halo_is_found_where_none_is_enough(program):
+    with pytest.raises(ParityFailed):
+        program.measure_halo(SeesAll())
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.plan", "missing/model.onnx", "folder.onnx"])
+def test_an_output_that_cannot_be_is_refused_before_the_work(tmp_path: Path, checkpoint_path: Path, program, name: str):
+    (tmp_path / "folder.onnx").mkdir()
+    copy = tmp_path / "weights.safetensors"
+    copy.write_bytes(checkpoint_path.read_bytes())
+    with pytest.raises((UsageError, OutputUnwritable)):
+        program.export(copy, tmp_path / name, dtype="fp32")
+    assert copy.read_bytes() == checkpoint_path.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "weights.safetensors"]
 
 
 def test_a_graph_that_differs_leaves_no_file(tmp_path: Path, checkpoint_path: Path, program, monkeypatch):
@@ -67,13 +97,6 @@ def test_a_graph_that_differs_leaves_no_file(tmp_path: Path, checkpoint_path: Pa
     with pytest.raises(ParityFailed):
         program.export(checkpoint_path, tmp_path / "model.onnx", dtype="fp32")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_no_halo_within_reach_is_an_error(onnx_path: Path, program, monkeypatch):
-    monkeypatch.setattr(program, "HALO_SHARE", -1.0)
-    monkeypatch.setattr(program, "MAX_HALO", 6)
-    with OnnxRuntimeBackend(onnx_file.read(onnx_path)) as backend, pytest.raises(ParityFailed):
-        program.measure_halo(backend)
 
 
 def test_weights_that_overflow_in_fp16_leave_no_file(tmp_path: Path, checkpoint_path: Path, program):
