@@ -1,5 +1,6 @@
 """Checkpoints: what is saved is what is loaded, every damaged or foreign file is refused, a failed write harms nothing."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -268,22 +269,24 @@ def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
 # --- writing ---
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk():
-    """No file may grow beyond 4 KiB."""
+    """No file may grow beyond 4 KiB: for one call only, since pytest's own output may be a larger file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("old", [None, b"the old file"], ids=["new", "over an old one"])
-def test_a_full_disk_leaves_the_old_file_and_no_other(nano, tmp_path, small_disk, old):
+def test_a_full_disk_leaves_the_old_file_and_no_other(nano, tmp_path, old):
     path = tmp_path / "x.safetensors"
     if old is not None:
         path.write_bytes(old)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(OutputUnwritable, match=r"error\[4\]"):
+    with pytest.raises(OutputUnwritable, match=r"error\[4\]"), small_disk():
         checkpoint_file.save(nano, path, member="nano", training={})
     assert sorted(tmp_path.iterdir()) == before
     assert old is None or path.read_bytes() == old
