@@ -317,3 +317,11 @@ def test_memory_that_runs_out_is_told_from_other_failures_and_survived(path_of, 
     found = subprocess.run([sys.executable, "-c", LIMITED, path, kind], capture_output=True, text=True, cwd=ROOT)
     assert found.stdout.startswith("error[6] "), found.stdout + found.stderr
     assert found.stdout.endswith("next: True\n"), found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_closed_backend_says_so(path_of, kind):
+    opened = open_kind(kind, path_of)
+    opened.close()
+    with pytest.raises(UsageError, match="closed"):
+        opened.infer(random_batch(1, 6, 6))

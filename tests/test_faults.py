@@ -322,3 +322,72 @@ def test_a_shipped_model_that_was_touched_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(models, "__file__", str(folder / "__init__.py"))
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((12, 12, 3), np.uint8))
     assert main(["infer", str(tmp_path / "p.png")]) == 5
+
+
+def test_weights_that_are_no_numbers_are_refused_wherever_they_hide(tmp_path: Path, capfd, shipped: onnx.ModelProto):
+    """OpenVINO turns some of them into finite pixels: the output does not tell."""
+    tensor = shipped.graph.initializer[len(shipped.graph.initializer) // 2]
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[0] = np.nan
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    assert "NaN" in refused(shipped.SerializeToString(), tmp_path, capfd)
+
+
+@pytest.mark.parametrize("name", ["pipe.onnx", "pipe.safetensors"])
+@pytest.mark.parametrize("command", ["inspect", "infer"])
+def test_a_model_that_is_no_regular_file_does_not_hang(tmp_path: Path, name: str, command: str):
+    os.mkfifo(tmp_path / name)
+    arguments = [name] if command == "inspect" else ["p.png", "--engine", name]
+    result = subprocess.run(
+        [sys.executable, "-m", "gpsr_deploy", command, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    one_line(result, 3)
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "missing.safetensors", "cut.onnx", "cut.safetensors", "x.txt"])
+def test_inspect_refuses_what_is_no_model(tmp_path: Path, name: str):
+    if name.startswith("cut"):
+        (tmp_path / name).write_bytes(models.shipped(4).read_bytes()[:5000])
+    result = subprocess.run(
+        [sys.executable, "-m", "gpsr_deploy", "inspect", name], cwd=tmp_path, capture_output=True, text=True
+    )
+    one_line(result, 3 if name.startswith("missing") else 5)
+
+
+@pytest.mark.parametrize("command", ["inspect", "doctor"])
+def test_a_full_stdout_is_4(command: str):
+    arguments = [str(models.shipped(4))] if command == "inspect" else []
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "gpsr_deploy", command, *arguments], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (result.returncode, "Traceback" in result.stderr) == (4, False)
+
+
+def test_flat_alpha_stays_flat_and_hidden_colours_do_not_show(tmp_path: Path, photo: np.ndarray):
+    """A disk of a photograph on transparent garbage: far from its edge alpha is exactly 0 or 255."""
+    y, x = np.mgrid[:60, :60]
+    inside = (y - 30) ** 2 + (x - 30) ** 2 < 20**2
+    colours = np.where(inside[:, :, None], photo[60:120, 80:140], (255, 0, 255))
+    source, target = tmp_path / "disk.png", tmp_path / "out.png"
+    cv2.imwrite(str(source), np.dstack([colours, inside * 255]).astype(np.uint8))
+    assert main(["infer", str(source), "-o", str(target), "-q"]) == 0
+    sr = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
+    radius = np.hypot(*(np.mgrid[:240, :240] - 119.5))
+    assert (sr[radius < 4 * 16, 3] == 255).all()
+    assert (sr[radius > 4 * 24, 3] == 0).all()
+    edge = sr[(sr[:, :, 3] > 0) & (radius > 4 * 18)][:, :3].astype(int)
+    magenta = np.minimum(edge[:, 0], edge[:, 2]) - edge[:, 1]
+    assert magenta.max() < 80
+
+
+def test_the_model_is_refused_for_each_input_in_json(tmp_path: Path, capfd):
+    import json
+
+    assert main(["infer", "a.png", "b.png", "--engine", str(tmp_path / "none.onnx"), "--json"]) == 3
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(line["input"], line["code"]) for line in lines] == [("a.png", 3), ("b.png", 3)]

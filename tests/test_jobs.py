@@ -119,3 +119,52 @@ def test_the_output_is_the_input_also_through_a_link(folder: Path):
 def test_an_empty_folder_is_an_error(tmp_path: Path):
     with pytest.raises(InputUnreadable):
         jobs.collect([str(tmp_path)], scale=4)
+
+
+def test_a_named_input_is_never_overwritten_by_another(folder: Path):
+    (folder / "a_x4.png").touch()
+    with pytest.raises(UsageError, match="is an input"):
+        jobs.collect([str(folder / "a.png"), str(folder / "a_x4.png")], scale=4)
+
+
+def test_a_slash_makes_a_folder_of_an_output_that_is_not_there(folder: Path):
+    found = jobs.collect([str(folder / "a.png")], output=f"{folder}/new/", scale=4)
+    assert targets(found) == [str(folder / "new" / "a.png")]
+
+
+def test_an_output_folder_inside_the_input_is_not_read_again(folder: Path):
+    (folder / "out").mkdir()
+    (folder / "out" / "a.png").touch()
+    found = jobs.collect([str(folder)], output=str(folder / "out"), recursive=True, scale=4)
+    assert [job.source.name for job in found.jobs] == ["a.png", "b.JPG", "c.webp", "d.gif"]
+
+
+def test_an_input_inside_the_output_folder_is_read(folder: Path):
+    found = jobs.collect([str(folder / "sub")], output=str(folder), scale=4)
+    assert targets(found) == [str(folder / "c.webp")]
+
+
+def test_a_picture_named_twice_is_done_once(folder: Path):
+    assert len(jobs.collect([str(folder / "a.png")] * 2, scale=4).jobs) == 1
+
+
+def test_one_input_that_gives_nothing_does_not_stop_the_others(folder: Path):
+    found = jobs.collect([str(folder / "a.png"), str(folder / "*.nothing")], scale=4)
+    assert len(found.jobs) == len(found.unread) == 1
+
+
+@pytest.mark.parametrize("arguments", [{"inputs": [""]}, {"inputs": ["a.png"], "output": ""}])
+def test_an_empty_name_is_refused(arguments: dict):
+    with pytest.raises(UsageError, match="empty"):
+        jobs.collect(**arguments, scale=4)
+
+
+@pytest.mark.parametrize("option", [{"extension": "jpg"}, {"suffix": "_big"}])
+def test_a_named_output_and_a_pattern_for_names_contradict(folder: Path, option: dict):
+    with pytest.raises(UsageError):
+        jobs.collect([str(folder / "a.png")], output=str(folder / "out.png"), **option, scale=4)
+
+
+def test_a_name_that_is_too_long_is_left_to_the_reader(tmp_path: Path):
+    path = tmp_path / ("n" * 300)
+    assert jobs.collect([str(path)], scale=4).jobs[0].source == path

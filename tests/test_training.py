@@ -405,3 +405,29 @@ def test_pictures_smaller_than_a_patch_are_refused(folder, tmp_path):
     """LR is 12 x 15 here, of every picture."""
     with pytest.raises(GpsrError):
         run(folder, tmp_path, "--patch", "24")
+
+
+def test_one_flipped_bit_in_the_last_checkpoint_is_noticed(folder, uninterrupted, tmp_path, capsys):
+    assert run(folder, tmp_path) == 0
+    path = tmp_path / "last.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert run(folder, tmp_path) == 0
+    assert "damaged" in capsys.readouterr().err
+    require_same(tmp_path, uninterrupted)
+
+
+def test_a_log_line_that_was_cut_off_is_dropped(folder, uninterrupted, tmp_path):
+    assert run(folder, tmp_path) == 0
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    assert run(folder, tmp_path) == 0
+    assert log(tmp_path) == log(uninterrupted)
+
+
+@pytest.mark.parametrize("option", ["--batch", "--patch", "--warmup", "--every", "--steps", "--threads"])
+def test_sizes_of_zero_are_usage_errors(folder, tmp_path, option):
+    with pytest.raises(SystemExit) as stopped:
+        run(folder, tmp_path, option, "0")
+    assert stopped.value.code == 2

@@ -444,3 +444,11 @@ def test_an_upscaler_closes_its_backend():
         assert upscaler.backend is backend
         assert backend.closed == 0
     assert backend.closed == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 255.0, -5.0])
+def test_floats_that_are_no_picture_are_the_callers_error(value):
+    lr = picture(6, 6, np.float32)
+    lr[2, 3, 1] = value
+    with pytest.raises(UsageError, match=r"\[0, 1\]"):
+        upscale(Blur(), lr)
