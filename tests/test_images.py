@@ -1117,3 +1117,11 @@ def test_a_writer_whose_new_file_is_cleared_before_it_is_locked_begins_anew(
 def test_arrays_that_do_not_fit_are_no_picture(pixels: np.ndarray, alpha: np.ndarray | None) -> None:
     with pytest.raises(ValueError, match="expected|pixels are"):
         Picture(pixels=pixels, alpha=alpha)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_no_exif_is_invented(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    images.write(path, Picture(pixels=PHOTO))
+    with Image.open(path) as found:
+        assert not dict(found.getexif())

@@ -149,7 +149,9 @@ def write(path: Path, picture: Picture, *, quality: int = 95, overwrite: bool = 
         # While C code runs, Python sees no signal: so it runs in another thread, and the first one waits in Python.
         with ThreadPoolExecutor(max_workers=1) as encoder:
             try:
-                done = encoder.submit(_save, image, pyvips.Target.new_to_descriptor(descriptor), kind, quality)
+                done = encoder.submit(
+                    _save, image, pyvips.Target.new_to_descriptor(descriptor), kind, quality, _kept(picture)
+                )
             except RuntimeError as error:  # no thread can be started
                 raise OutOfMemory(
                     "no memory for a thread that encodes", remedy="a smaller picture", path=path
@@ -331,15 +333,21 @@ def _wrapped(samples: Samples) -> pyvips.Image:
     return pyvips.Image.new_from_memory(np.ascontiguousarray(samples), width, height, bands, kind)
 
 
-def _save(image: pyvips.Image, target: pyvips.Target, kind: OutputFormat, quality: int) -> None:
+def _kept(picture: Picture) -> int:
+    """The metadata that libvips is to write, as its flags. It puts a JPEG's resolution into EXIF; without need it invents none."""
+    exif = picture.exif is not None or picture.resolution != (1.0, 1.0)
+    return 0b00001 * exif | 0b00010 * (picture.xmp is not None) | 0b01000 * (picture.icc is not None)
+
+
+def _save(image: pyvips.Image, target: pyvips.Target, kind: OutputFormat, quality: int, keep: int) -> None:
     match kind:
         case "png":
             # For photographs the knee: level 1 saves little time and takes half as much again, more levels save little.
-            image.pngsave_target(target, compression=2, filter="up")
+            image.pngsave_target(target, compression=2, filter="up", keep=keep)
         case "jpeg":
-            image.jpegsave_target(target, Q=quality, subsample_mode="off")
+            image.jpegsave_target(target, Q=quality, subsample_mode="off", keep=keep)
         case "webp":
-            image.webpsave_target(target, Q=quality, effort=2)
+            image.webpsave_target(target, Q=quality, effort=2, keep=keep)
         case "tiff":
             raw = image.width * image.height * image.bands * (1 if image.format == "uchar" else 2)
-            image.tiffsave_target(target, bigtiff=raw > 0xF000_0000)
+            image.tiffsave_target(target, bigtiff=raw > 0xF000_0000, keep=keep)
