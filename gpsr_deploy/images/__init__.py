@@ -334,7 +334,7 @@ def _wrapped(samples: Samples) -> pyvips.Image:
 
 
 def _kept(picture: Picture) -> int:
-    """The metadata that libvips is to write, as its flags. It puts a JPEG's resolution into EXIF; without need it invents none."""
+    """The metadata that libvips is to write, as flags. A JPEG's resolution goes into EXIF; else none is invented."""
     exif = picture.exif is not None or picture.resolution != (1.0, 1.0)
     return 0b00001 * exif | 0b00010 * (picture.xmp is not None) | 0b01000 * (picture.icc is not None)
 
