@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from gpsr_deploy import atomic, checkpoint_file, images, onnx_file, samples
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
-from gpsr_deploy.errors import GpsrError, ModelRefused, ParityFailed, UsageError
+from gpsr_deploy.cli import program
+from gpsr_deploy.errors import ModelRefused, ParityFailed, UsageError
 from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, count_macs, fold
 from gpsr_deploy.onnx_file import OnnxModel
@@ -258,8 +258,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except GpsrError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    program.run(main)

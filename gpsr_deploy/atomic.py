@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -18,28 +19,30 @@ _TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 def write(path: Path, data: bytes) -> None:
     """`data` under the name `path`, replacing what stands there. Raises OutputUnwritable and leaves nothing behind."""
-    try:
-        with temporary(path) as (descriptor, name):
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(data)
-            os.fsync(descriptor)
-            publish(name, path, overwrite=True)
-    except OSError as error:
-        raise OutputUnwritable(
-            f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path
-        ) from error
+    with _refusing(path), temporary(path) as (descriptor, name):
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(descriptor)
+        publish(name, path, overwrite=True)
 
 
 def require_writable(path: Path) -> None:
     """Raises OutputUnwritable where `write` could not, as far as can be known: tries a temporary file beside `path`."""
-    try:
+    with _refusing(path):
         if path.is_dir():
-            raise OutputUnwritable("the output is a folder", expected="a file's name", path=path)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with temporary(path):
             pass
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """What the system refuses inside, as OutputUnwritable about `path`."""
+    try:
+        yield
     except OSError as error:
         raise OutputUnwritable(
-            f"cannot be written ({error.strerror})", expected="a writable folder", path=path
+            f"cannot be written ({error.strerror})", expected="a writable folder with space", path=path
         ) from error
 
 

@@ -36,6 +36,8 @@ COSTS_KEY = "gpsr.costs"
 MAX_BYTES = 2 << 30
 """Protocol buffers end here."""
 
+REEXPORT = "export it again with export/to_onnx.py"
+
 INPUT, OUTPUT = "lr", "sr"
 
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
@@ -75,21 +77,19 @@ def read(path: Path) -> OnnxModel:
     try:
         spec, costs = check(content)
     except ModelRefused as error:
-        raise type(error)(error.found, expected=error.expected, remedy=error.remedy, path=path) from error
+        error.path = path
+        raise
     return OnnxModel(content=content, sha256=hashlib.sha256(content).hexdigest(), spec=spec, costs=costs)
 
 
 def check(content: bytes) -> tuple[SRSpec, Costs]:
     """What the model in `content` states of itself, once it is found to be safe and whole. Raises ModelRefused."""
-    reexport = "export it again with export/to_onnx.py"
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
-        raise ModelRefused(
-            "this is no ONNX file, or a damaged one", expected="a model that export/to_onnx.py wrote", remedy=reexport
-        ) from error
+        raise _not_ours("this is no ONNX file, or a damaged one") from error
     if not model.graph.node:
-        raise ModelRefused("the file holds no graph", expected="a model that export/to_onnx.py wrote", remedy=reexport)
+        raise _not_ours("the file holds no graph")
     trained = [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
     for tensor in itertools.chain.from_iterable(map(_tensors, [model.graph, *trained])):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
@@ -100,39 +100,38 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
             )
         if tensor.data_type in FLOATS and not _finite(tensor):
             raise ModelRefused(
-                f"the weights {tensor.name!r} hold NaN or infinity", expected="finite weights", remedy=reexport
+                f"the weights {tensor.name!r} hold NaN or infinity", expected="finite weights", remedy=REEXPORT
             )
     _check_operators(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if SPEC_KEY not in metadata or COSTS_KEY not in metadata:
-        raise ModelRefused(
-            f"the model carries no {SPEC_KEY}", expected="a model that export/to_onnx.py wrote", remedy=reexport
-        )
+        raise _not_ours(f"the model carries no {SPEC_KEY}")
     spec = SRSpec.from_json(metadata[SPEC_KEY])
     try:
         costs = Costs(**json.loads(metadata[COSTS_KEY]))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelRefused(
-            f"the model's {COSTS_KEY} is garbled", expected="a model that export/to_onnx.py wrote", remedy=reexport
-        ) from error
+        raise _not_ours(f"the model's {COSTS_KEY} is garbled") from error
     _check_interface(model)
     return spec, costs
+
+
+def _not_ours(found: str) -> ModelRefused:
+    return ModelRefused(found, expected="a model that export/to_onnx.py wrote", remedy=REEXPORT)
 
 
 def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
     """`model` as bytes, with `spec` and its costs in the metadata and nothing else there: no traces, no paths."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
-    graph = model.graph
-    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, model]:
-        del item.metadata_props[:]
-        item.doc_string = ""
-    for inner in _graphs(graph):
-        attributes = [attribute for node in inner.node for attribute in node.attribute]
-        for item in [inner, *inner.node, *attributes, *_tensors(inner)]:
-            if item.doc_string:  # to clear it would bring an absent tensor into being
-                item.doc_string = ""
-        for node in inner.node:
-            del node.metadata_props[:]
+    for graph in _graphs(model.graph):
+        for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph]:
+            del item.metadata_props[:]
+            item.doc_string = ""
+    attributes = [attribute for graph in _graphs(model.graph) for node in graph.node for attribute in node.attribute]
+    for item in [*attributes, *_tensors(model.graph)]:
+        if item.doc_string:  # to clear it would bring an absent tensor into being
+            item.doc_string = ""
+    del model.metadata_props[:]
+    model.doc_string = ""
     onnx.helper.set_model_props(
         model, {SPEC_KEY: spec.to_json(), COSTS_KEY: json.dumps(asdict(measure(model, spec.scale)))}
     )

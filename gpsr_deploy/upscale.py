@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from gpsr_deploy import tiles
 from gpsr_deploy.backends import Backend, Batch, sr_shape
 from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
+from gpsr_deploy.machine import available_memory
 from gpsr_deploy.spec import Profile
 from gpsr_deploy.tiles import Span, TilePlan
 
@@ -87,9 +86,12 @@ def upscale(
     _check(lr)
     tiling = tiling or Tiling()
     plan, halo = plan_for(backend, lr.shape[0], lr.shape[1], tiling=tiling)
-    for halvings in itertools.count():
+    sr = _empty_result(lr, backend.spec.scale)
+    halvings = 0
+    while True:
         try:
-            return Upscaled(sr=_run(backend, lr, plan, tiling.batch, order, on_progress), plan=plan, halo=halo)
+            _run(backend, lr, sr, plan, tiling.batch, order, on_progress)
+            return Upscaled(sr=sr, plan=plan, halo=halo)
         except (OutOfMemory, MemoryError) as error:
             smaller = None if tiling.whole or halvings == MAX_HALVINGS else _halved(backend, plan, halo=halo)
             if smaller is None:
@@ -98,8 +100,7 @@ def upscale(
                     "tiles instead of --no-tile" if tiling.whole else "a smaller picture, or a machine with more memory"
                 )
                 raise OutOfMemory(found, remedy=remedy) from error
-            plan = smaller
-    raise AssertionError("unreachable")
+            plan, halvings = smaller, halvings + 1
 
 
 def plan_for(
@@ -135,18 +136,6 @@ def plan_for(
     return plan, halo
 
 
-def available_memory() -> int | None:
-    """Bytes that this process may still take without swapping, or None where the system does not tell."""
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as file:
-            return next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        try:
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError):
-            return None
-
-
 def _within(plan: TilePlan, profile: Profile | None) -> bool:
     """Whether the profile takes the plan's tiles."""
     return profile is None or all(
@@ -177,18 +166,28 @@ def _check(lr: Image) -> None:
             raise UsageError(f"values from {low:g} to {high:g}", expected="float32 in [0, 1], or uint8, or uint16")
 
 
+def _empty_result(lr: Image, scale: int) -> Image:
+    """Memory for the result. A smaller tile would not help where there is none: raises OutOfMemory at once."""
+    height, width = lr.shape[0] * scale, lr.shape[1] * scale
+    try:
+        return np.empty((height, width, *lr.shape[2:]), lr.dtype)
+    except MemoryError as error:
+        raise OutOfMemory(f"no memory for a result of {height}x{width}", remedy="a smaller picture") from error
+
+
 def _run(
-    backend: Backend, lr: Image, plan: TilePlan, at_once: int, order: Order, on_progress: Progress | None
-) -> Image:
+    backend: Backend,
+    lr: Image,
+    sr: Image,
+    plan: TilePlan,
+    at_once: int,
+    order: Order,
+    on_progress: Progress | None,
+) -> None:
+    """Fills `sr`, tile by tile."""
     scale = backend.spec.scale
     if backend.profile is not None:
         at_once = min(at_once, backend.profile.batch)
-    try:
-        sr = np.empty((plan.height * scale, plan.width * scale, *lr.shape[2:]), lr.dtype)
-    except MemoryError as error:
-        raise OutOfMemory(
-            f"no memory for a result of {plan.height * scale}x{plan.width * scale}", remedy="a smaller picture"
-        ) from error
     swapped = order == "bgr" and lr.ndim == 3
     source, target = (lr[:, :, ::-1], sr[:, :, ::-1]) if swapped else (lr, sr)
     done = 0
@@ -206,7 +205,6 @@ def _run(
         done += len(group)
         if on_progress is not None:
             on_progress(done, len(plan))
-    return sr
 
 
 def _groups(plan: TilePlan, size: int) -> Iterator[list[tuple[Span, Span]]]:
@@ -248,16 +246,15 @@ def _paste(sr: Image, result: NDArray[np.float32], row: Span, col: Span, scale: 
     kept = result[:, top : top + height, left : left + width]
     planes = kept.mean(axis=0, dtype=np.float32)[None] if sr.ndim == 2 else kept
     there = sr[row.keep_start * scale : row.keep_stop * scale, col.keep_start * scale : col.keep_stop * scale]
+    if sr.ndim == 2:
+        there = there[:, :, None]
     peak = _PEAKS[sr.dtype.type]
     for channel, plane in enumerate(planes):
         values = np.clip(plane, np.float32(0), np.float32(1))
         if sr.dtype.type is not np.float32:
             values *= np.float32(peak)
             values += np.float32(0.5)
-        if sr.ndim == 2:
-            there[:] = values.astype(sr.dtype)
-        else:
-            there[:, :, channel] = values.astype(sr.dtype)
+        there[:, :, channel] = values  # integers take the whole part, which with the half added is rounding
 
 
 def _from_dlpack(array: Any) -> Image:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ from numpy.typing import NDArray
 from degradations import bicubic_upsample, imresize, to_8_bit
 from gpsr_deploy import images, metrics
 from gpsr_deploy.backends import Backend, open_backend
+from gpsr_deploy.cli import program
 from gpsr_deploy.ensemble import SelfEnsemble
-from gpsr_deploy.errors import GpsrError, InputUnreadable
+from gpsr_deploy.errors import InputUnreadable
 from gpsr_deploy.upscale import Tiling, upscale
 
 Pixels = NDArray[np.uint8]
@@ -119,8 +119,4 @@ def report(folders: list[Path], enlarge: Enlarge, *, scale: int, as_json: bool) 
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except GpsrError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    program.run(main)

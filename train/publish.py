@@ -8,11 +8,10 @@ Export and evaluate the published file, not the run's: float16 rounds the weight
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from gpsr_deploy import atomic, checkpoint_file
-from gpsr_deploy.errors import GpsrError
+from gpsr_deploy.cli import program
 
 
 def publish(run: Path, folder: Path) -> Path:
@@ -36,8 +35,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except GpsrError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    program.run(main)

@@ -31,7 +31,9 @@ from torch import Tensor
 from data import Photograph, read_photographs, sample_batch
 from degradations import to_8_bit
 from gpsr_deploy import atomic, checkpoint_file, metrics
-from gpsr_deploy.errors import GpsrError, InputUnreadable, NonFinite, UsageError
+from gpsr_deploy.cli import program
+from gpsr_deploy.cli.arguments import positive
+from gpsr_deploy.errors import InputUnreadable, NonFinite, UsageError
 from gpsr_deploy.network import GPSR, build
 from losses import gpsr_loss
 
@@ -265,7 +267,10 @@ def train(
     before = time.monotonic()
 
     def progress() -> float:
-        return run.step / steps if steps is not None else run.seconds / (60 * (minutes or math.inf))
+        if steps is not None:
+            return run.step / steps
+        assert minutes is not None, "a run ends by steps or by minutes"
+        return run.seconds / (60 * minutes)
 
     while progress() < 1:
         lr, hr = sample_batch(
@@ -276,7 +281,8 @@ def train(
         run.losses.append(train_step(run, lr.to(device, memory_format=torch.channels_last), hr.to(device)))
         now = time.monotonic()
         run.seconds, before = run.seconds + now - before, now
-        if run.step % every == 0 or progress() >= 1:
+        boundary = run.step % every == 0 or progress() >= 1
+        if boundary:
             psnr = validate(run.ema, validation, device)
             line = {
                 "step": run.step,
@@ -298,18 +304,11 @@ def train(
                     "recipe": asdict(recipe),
                 }
                 checkpoint_file.save(run.ema, out / "best.safetensors", member=recipe.model, training=trained)
+        if boundary or ended_by:
             run.save(out / "last.safetensors")
-            before = time.monotonic()
+            before = time.monotonic()  # what is spent here is not training
         if ended_by:
-            run.save(out / "last.safetensors")
             raise SystemExit(128 + ended_by)
-
-
-def positive(text: str) -> int:
-    """A number from 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
-    return int(text)
 
 
 def positive_float(text: str) -> float:
@@ -433,8 +432,4 @@ def split(
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except GpsrError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    program.run(main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from gpsr_deploy.backends import Batch, failure, sr_shape
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused, UsageError
+from gpsr_deploy.machine import cores
 from gpsr_deploy.onnx_file import INPUT, OnnxModel
 from gpsr_deploy.spec import Profile, SRSpec
 
@@ -49,7 +49,7 @@ class OnnxRuntimeBackend:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or cores()
         # Two thirds of the memory at the same speed: blocked layouts pad these narrow layers, and a memory pattern
         # holds the sum of a graph's tensors per shape instead of what is alive at once.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 from importlib import metadata, util
 
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the findings."""
     from gpsr_deploy import __version__, models
     from gpsr_deploy.errors import GpsrError
-    from gpsr_deploy.upscale import available_memory
+    from gpsr_deploy.machine import available_memory, cores
 
     shipped: dict[str, str] = {}
     for scale in models.SHIPPED:
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         "gpsr_deploy": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": cores(),
         "memory_available_mib": memory >> 20 if memory else None,
         "cuda_devices": _cuda_devices(),
         "models": shipped,

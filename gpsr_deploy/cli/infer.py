@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
+from gpsr_deploy.cli.arguments import not_negative, positive
 from gpsr_deploy.errors import BatchIncomplete, GpsrError, ModelRefused, UsageError, printable
+from gpsr_deploy.machine import cores
 
 DEFAULT_SCALE = 4
 """Of the model that runs when neither a scale nor a model is named."""
@@ -63,7 +65,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     model.add_argument(
         "-s",
         "--scale",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="how many times larger (default: the model's; 4 without --engine)",
     )
@@ -91,7 +93,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     tiling.add_argument(
         "--overlap",
         "--tile-pad",
-        type=_not_negative,
+        type=not_negative,
         metavar="PX",
         help="context per side (default: measured for the model)",
     )
@@ -254,23 +256,11 @@ def _progress_bar(title: str, *, shown: bool) -> Iterator[Progress | None]:
         yield on_progress
 
 
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
-    return int(text)
-
-
 def _threads(text: str) -> int:
-    threads, cores = _positive(text), os.cpu_count() or 1
-    if threads > cores:
-        raise argparse.ArgumentTypeError(f"{text}: expected at most {cores}, the cores of this machine")
+    threads, most = positive(text), cores()
+    if threads > most:
+        raise argparse.ArgumentTypeError(f"{text}: expected at most {most}, the cores of this machine")
     return threads
-
-
-def _not_negative(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0")
-    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
