@@ -35,6 +35,12 @@ def require_writable(path: Path) -> None:
             pass
 
 
+def make_folder(path: Path) -> None:
+    """The folder `path` and those above it, where they are missing. Raises OutputUnwritable."""
+    with _refusing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
     """What the system refuses inside, as OutputUnwritable about `path`."""

@@ -16,7 +16,7 @@ import safetensors
 
 from gpsr_deploy import atomic, model_file
 from gpsr_deploy.errors import ModelRefused
-from gpsr_deploy.family import CONFIGS, Config
+from gpsr_deploy.family import Config, config_of
 
 if TYPE_CHECKING:
     from gpsr_deploy.network import GPSR
@@ -47,13 +47,21 @@ class CheckpointInfo:
     """Type of the stored weights, as safetensors names it: F32 or F16."""
     sha256: str
     """Of the whole file."""
+    without: tuple[str, ...] = ()
+    """Parts of the network that an ablation left out: Config.without."""
     training: dict[str, Any] = field(default_factory=dict)
     """Provenance: data, steps, minutes, hardware, figures; free-form JSON."""
 
     @property
     def name(self) -> str:
         """The network's name in specs and errors: `gpsr-nano-x4`, `gpsr-x4`."""
-        return f"gpsr-x{self.scale}" if self.member == "gpsr" else f"gpsr-{self.member}-x{self.scale}"
+        member = "gpsr" if self.member == "gpsr" else f"gpsr-{self.member}"
+        return f"{member}-x{self.scale}" + "".join(f"-without-{part}" for part in self.without)
+
+    @property
+    def config(self) -> Config:
+        """The numbers of the network."""
+        return config_of(self.member, scale=self.scale, without=self.without)
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -90,10 +98,10 @@ def read_info(path: Path) -> CheckpointInfo:
             dtype="+".join(sorted(dtypes)),
             sha256=sha256,
             training=json.loads(metadata["gpsr.training"], parse_constant=_no_number),
+            without=tuple(filter(None, metadata.get("gpsr.without", "").split(","))),
         )
-        config = Config(scale=found.scale, width=found.width, blocks=found.blocks)
-        if CONFIGS.get((found.member, found.scale)) != config:
-            raise ValueError(f"no member of the family is {found.member} with {config}")
+        if (found.config.width, found.config.blocks) != (found.width, found.blocks):
+            raise ValueError(f"{found.name} with width {found.width} and {found.blocks} blocks")
         if not 0 < found.macs_720p < math.inf or not isinstance(found.training, dict):
             raise ValueError("macs_720p or training")
         return found
@@ -113,7 +121,7 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
     from gpsr_deploy.network import GPSR
 
     info = read_info(path)
-    network = GPSR(CONFIGS[info.member, info.scale])
+    network = GPSR(info.config)
     weights = safetensors.torch.load_file(path)
     expected = network.state_dict()
     missing = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
@@ -158,6 +166,8 @@ def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], ha
         "gpsr.macs_720p": repr(count_macs(network)),
         "gpsr.training": json.dumps(training),
     }
+    if network.config.without:
+        metadata["gpsr.without"] = ",".join(network.config.without)
     atomic.write(path, safetensors.torch.save(tensors, metadata=metadata))
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpsr_deploy.family import CONFIGS, MULTIPLE_OF, Config, Member
+from gpsr_deploy.family import MULTIPLE_OF, Config, Member, Part, config_of
 
 RESIDUAL_BRANCHES = 4
 """Residual branches of one RS3AM-SR (Eq. 21)."""
@@ -156,19 +156,16 @@ class SumMix(nn.Module):
         return total
 
 
-class RS3AMSR(nn.Module):
-    """RS3AM-SR (Eq. 21-22): four residual branches with attention, gathered by a gate."""
+class ResidualBranches(nn.Module):
+    """Four residual branches, each with attention if `lrsam` (Eq. 21); here in a row and plainly summed: no CRFS."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, lrsam: bool) -> None:
         super().__init__()
         self.residuals = nn.ModuleList(Residual(channels) for _ in range(RESIDUAL_BRANCHES))
-        self.attentions = nn.ModuleList(LRSAM(channels) for _ in range(RESIDUAL_BRANCHES))
-        self.mix: nn.Module = ConcatMix(RESIDUAL_BRANCHES * channels, channels)
-        self.gate = _conv3(channels, channels)
+        self.attentions = nn.ModuleList(LRSAM(channels) if lrsam else nn.Identity() for _ in range(RESIDUAL_BRANCHES))
 
     def forward(self, x: Tensor) -> Tensor:
-        gated: Tensor = self.gate(self.mix(self.branches(x)))
-        return gated + x
+        return functools.reduce(torch.add, self.branches(x), x)
 
     def branches(self, h: Tensor) -> Iterator[Tensor]:
         """R_1..R_4, each made when it is asked for."""
@@ -176,6 +173,19 @@ class RS3AMSR(nn.Module):
             branch = attention(residual(h))
             yield branch
             h = h + branch
+
+
+class RS3AMSR(ResidualBranches):
+    """RS3AM-SR (Eq. 21-22): the same branches, gathered by a gate."""
+
+    def __init__(self, channels: int, *, lrsam: bool = True) -> None:
+        super().__init__(channels, lrsam=lrsam)
+        self.mix: nn.Module = ConcatMix(RESIDUAL_BRANCHES * channels, channels)
+        self.gate = _conv3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated: Tensor = self.gate(self.mix(self.branches(x)))
+        return gated + x
 
 
 class RS3AMG(nn.Module):
@@ -221,9 +231,10 @@ class Upsampler(nn.Module):
 class Decoder(nn.Module):
     """RS3AM-SR modules and an upsampler (Eq. 5); also returns what each module gave, for the gradient branch."""
 
-    def __init__(self, *, channels: int, outputs: int, blocks: int) -> None:
+    def __init__(self, *, channels: int, outputs: int, config: Config) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(RS3AMSR(channels) for _ in range(blocks))
+        block = RS3AMSR if config.crfs else ResidualBranches
+        self.blocks = nn.ModuleList(block(channels, lrsam=config.lrsam) for _ in range(config.blocks))
         self.upsample = Upsampler(channels, outputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -257,9 +268,11 @@ class GPSR(nn.Module):
         self.upsample: nn.Module = Bicubic(config.scale)
         self.head = _conv3(3, config.width)
         self.encoders = nn.ModuleList(Encoder(config.width << (level - 1)) for level in levels)
-        self.gradient_head = _conv3(3, config.level_width(0))
+        branch = levels if config.gradient_branch else range(0)
+        if config.gradient_branch:
+            self.gradient_head = _conv3(3, config.level_width(0))
         self.decoders = nn.ModuleList(
-            Decoder(channels=config.decoder_width(level), outputs=config.level_width(level), blocks=config.blocks)
+            Decoder(channels=config.decoder_width(level), outputs=config.level_width(level), config=config)
             for level in levels
         )
         self.gradient_modules = nn.ModuleList(
@@ -269,10 +282,10 @@ class GPSR(nn.Module):
                 outputs=config.level_width(level),
                 blocks=config.blocks,
             )
-            for level in levels
+            for level in branch
         )
-        self.map_heads = nn.ModuleList(_conv3(config.level_width(level), 3) for level in levels)
-        self.tail = _conv3(3 * config.width, 3)
+        self.map_heads = nn.ModuleList(_conv3(config.level_width(level), 3) for level in branch)
+        self.tail = _conv3(config.joined * config.width, 3)
         start_at_bicubic(self)
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -281,7 +294,10 @@ class GPSR(nn.Module):
         return sr
 
     def forward_with_maps(self, lr: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """SR as `forward`, and the gradient maps G_1..G_N of Eq. 12, (N, 3, H * 2^k, W * 2^k): what the loss needs."""
+        """SR as `forward`, and the gradient maps G_1..G_N of Eq. 12, (N, 3, H * 2^k, W * 2^k): what the loss needs.
+
+        A network without its gradient branch has no maps.
+        """
         sr, gradients = self.features(lr)
         return sr, [head(gradient) for head, gradient in zip(self.map_heads, gradients, strict=True)]
 
@@ -291,19 +307,20 @@ class GPSR(nn.Module):
         for encoder in self.encoders:
             encoded.append(encoder(encoded[-1]))
         x = encoded.pop()
-        gradient = self.gradient_head(gradient_map(lr))
-        gradients = []
-        for decoder, gradient_module in zip(self.decoders, self.gradient_modules, strict=True):
+        gradients = [self.gradient_head(gradient_map(lr))] if self.config.gradient_branch else []
+        for level, decoder in enumerate(self.decoders):
             decoded, sr_features = decoder(x)
-            gradient = gradient_module(gradient, sr_features)
-            gradients.append(gradient)
-            x = torch.cat([encoded.pop(), decoded, gradient], dim=1)
-        return self.tail(x), gradients
+            joined = [encoded.pop(), decoded]
+            if self.config.gradient_branch:
+                gradients.append(self.gradient_modules[level](gradients[-1], sr_features))
+                joined.append(gradients[-1])
+            x = torch.cat(joined, dim=1)
+        return self.tail(x), gradients[1:]
 
 
-def build(member: Member, *, scale: int) -> GPSR:
-    """A fresh network, started at bicubic."""
-    return GPSR(CONFIGS[member, scale])
+def build(member: Member, *, scale: int, without: Iterable[Part] = ()) -> GPSR:
+    """A fresh network, started at bicubic; `without` names the parts that an ablation leaves out."""
+    return GPSR(config_of(member, scale=scale, without=without))
 
 
 @torch.no_grad()

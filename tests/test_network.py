@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from conftest import with_noise
 
+from gpsr_deploy.family import CONFIGS, PARTS
 from gpsr_deploy.network import (
-    CONFIGS,
     GPSR,
     GRADIENT_EPS,
     LRSAM,
@@ -25,15 +25,20 @@ from gpsr_deploy.network import (
 )
 
 MEMBERS = pytest.mark.parametrize(("member", "scale"), CONFIGS, ids=lambda value: str(value))
+ABLATIONS = pytest.mark.parametrize(
+    "without",
+    [("gradient_branch",), ("lrsam",), ("crfs",), ("lrsam", "crfs"), PARTS],
+    ids="+".join,
+)
 
 EXACT = 1e-12
 """Largest difference of values around 1 in float64, rounded in some hundred layers."""
 
 
-def random_network(member, scale):
+def random_network(member, scale, without=()):
     """In float64, with attention masks and branches far from where they start."""
     torch.manual_seed(0)
-    return with_noise(build(member, scale=scale).double(), size=0.8)
+    return with_noise(build(member, scale=scale, without=without).double(), size=0.8)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +98,10 @@ def by_the_book(network, lr):
     def rs3am_sr(name, x):
         h, branches = x, []
         for m in range(4):
-            branches.append(lrsam(f"{name}.attentions.{m}", residual(f"{name}.residuals.{m}", h)))
+            r = residual(f"{name}.residuals.{m}", h)
+            branches.append(lrsam(f"{name}.attentions.{m}", r) if config.lrsam else r)
             h = h + branches[-1]
-        return gate(name, x, branches)
+        return gate(name, x, branches) if config.crfs else h
 
     def rs3am_g(name, x, features):
         h, branches = x, []
@@ -113,17 +119,20 @@ def by_the_book(network, lr):
     for i in range(levels):
         down = F.leaky_relu(conv(f"encoders.{i}.down", encoded[-1], stride=2), 0.2)
         encoded.append(conv(f"encoders.{i}.conv", down))
-    x, gradient, maps = encoded[levels], conv("gradient_head", gradient_map(lr)), []
+    x, maps = encoded[levels], []
+    if config.gradient_branch:
+        gradient = conv("gradient_head", gradient_map(lr))
     for j in range(levels):
         features = []
         for m in range(config.blocks):
             x = rs3am_sr(f"decoders.{j}.blocks.{m}", x)
             features.append(x)
-        gradient = upsample(
-            f"gradient_modules.{j}.upsample", rs3am_g(f"gradient_modules.{j}.aggregate", gradient, features)
-        )
-        maps.append(conv(f"map_heads.{j}", gradient))
-        x = torch.cat([encoded[levels - 1 - j], upsample(f"decoders.{j}.upsample", x), gradient], 1)
+        x = torch.cat([encoded[levels - 1 - j], upsample(f"decoders.{j}.upsample", x)], 1)
+        if config.gradient_branch:
+            gradient = rs3am_g(f"gradient_modules.{j}.aggregate", gradient, features)
+            gradient = upsample(f"gradient_modules.{j}.upsample", gradient)
+            maps.append(conv(f"map_heads.{j}", gradient))
+            x = torch.cat([x, gradient], 1)
     return conv("tail", x), maps
 
 
@@ -135,6 +144,34 @@ def test_layers_are_those_of_network_md(member, scale):
         (found, found_maps), (wanted, wanted_maps) = network.forward_with_maps(lr), by_the_book(network, lr)
     for a, b in zip([found, *found_maps], [wanted, *wanted_maps], strict=True):
         assert (a - b).abs().max() <= EXACT
+
+
+@ABLATIONS
+def test_ablated_networks_are_those_of_table_3(without):
+    """Layers by the book, folds exact, a start at bicubic, and nothing of what was left out."""
+    network = random_network("nano", 4, without)
+    lr = torch.rand(1, 3, 6, 9, dtype=torch.float64)
+    with torch.inference_mode():
+        (found, found_maps), (wanted, wanted_maps) = network.forward_with_maps(lr), by_the_book(network, lr)
+        folded = fold(network)(lr)
+        fresh = build("nano", scale=4, without=without)(lr.float())
+    assert len(found_maps) == len(wanted_maps) == (0 if "gradient_branch" in without else 2)
+    for a, b in zip([found, *found_maps, folded], [wanted, *wanted_maps, wanted], strict=True):
+        assert (a - b).abs().max() <= EXACT
+    assert torch.equal(fresh, F.interpolate(lr.float(), scale_factor=4, mode="bicubic", align_corners=False))
+    traces = {"gradient_branch": "gradient", "lrsam": "blocks.0.attentions", "crfs": "blocks.0.mix"}
+    for part, trace in traces.items():
+        assert any(trace in key for key in network.state_dict()) == (part not in without)
+    assert network.config.without == without
+
+
+def test_the_ablations_keep_the_rest_of_the_network():
+    """LRSAM and CRFS are left out of the SR branch only: the gradient branch has the same layers as ever."""
+
+    def branch(network):
+        return {key: value.shape for key, value in network.state_dict().items() if key.startswith("gradient_")}
+
+    assert branch(build("nano", scale=4, without=("lrsam", "crfs"))) == branch(build("nano", scale=4))
 
 
 def test_macs_grow_with_the_picture_and_leave_the_network_alone(nano):

@@ -1,20 +1,34 @@
-"""Photographs for training: decoded once, kept as 8-bit HR and LR; a sample is a pure function of (seed, index)."""
+"""Photographs from a folder, from tar shards or from DIV2K as downloaded: which ones, decoded once, as 8-bit HR and LR."""
 
 from __future__ import annotations
 
 import tarfile
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pyvips
 import torch
 from torch import Tensor
 
-from degradations import imresize, to_8_bit
+from degradations import Degradation, degrade, to_8_bit
+from gpsr_deploy import images, machine
+from gpsr_deploy.errors import InputUnreadable
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
+
+VALIDATION_PICTURES = 32
+VALIDATION_SIDE = 480
+"""HR pixels per side to which validation pictures are cut, around their middle: 2K pictures would take minutes on a CPU."""
+
+EVERY_NTH_VALIDATES = 20
+"""Of a folder of pictures."""
+
+AT_ONCE = 64
+"""Encoded pictures held in memory while they are decoded in parallel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,58 +40,146 @@ class Photograph:
     lr: Tensor
 
 
-def read_photographs(source: Path, *, scale: int, shards: slice = slice(None)) -> tuple[list[Photograph], list[str]]:
-    """All pictures of `source` (a folder of pictures, or of tar shards of which `shards` are taken), and the names of
-    those that could not be decoded. Pictures are in the order of their names, so that a sample's index means the same
-    everywhere.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The pictures of a run, in the order of their names, so that a sample's index means the same everywhere."""
+
+    training: list[Photograph]
+    validation: list[Photograph]
+    left_out: list[str]
+    """Names of what cannot be decoded or is too small."""
+
+
+def read_split(
+    data: Path,
+    *,
+    scale: int,
+    degradation: Degradation = "bi",
+    smallest: int = 1,
+    validation: Path | None = None,
+    device: torch.device | None = None,
+) -> Split:
+    """Decodes `data`, and keeps pictures for validation apart; LR is made on `device`, where the pictures stay.
+
+    `data` is a picture archive (.tar, .zip), a folder of pictures, of tar shards, or with DIV2K as downloaded
+    (`DIV2K_train_HR` or `DIV2K_train_HR.zip`, whatever else lies there). Validation takes `validation`, else DIV2K's
+    own `DIV2K_valid_HR`, else the last shard, else every 20th picture. Pictures whose LR has a side under `smallest` are
+    left out. Raises InputUnreadable where either kind is empty.
     """
-    decoded = [_photograph(name, encoded, scale) for name, encoded in _entries(source, shards)]
-    return [found for found in decoded if isinstance(found, Photograph)], [
-        bad for bad in decoded if isinstance(bad, str)
-    ]
+    training, validating = _sources(data, validation)
+    left_out: list[str] = []
 
+    def photographs(sources: list[Path], *, side: int | None) -> list[Photograph]:
+        found = []
+        for name, pixels in _decoded(sources):
+            made = None if pixels is None else _photograph(name, pixels, scale, degradation, side, device)
+            if made is None or min(made.lr.shape[1:]) < smallest:
+                left_out.append(name)
+            else:
+                found.append(made)
+        return found
 
-def _entries(source: Path, shards: slice) -> Iterator[tuple[str, bytes]]:
-    archives = sorted(source.glob("*.tar"))
-    if not archives:
-        for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES):
-            yield path.name, path.read_bytes()
-    for archive in archives[shards]:
-        with tarfile.open(archive) as tar:
-            for member in sorted((m for m in tar.getmembers() if m.isfile()), key=lambda m: m.name):
-                extracted = tar.extractfile(member)
-                if extracted is not None and Path(member.name).suffix.lower() in SUFFIXES:
-                    yield member.name, extracted.read()
-
-
-def _photograph(name: str, encoded: bytes, scale: int) -> Photograph | str:
-    try:
-        pixels = (
-            pyvips.Image.new_from_buffer(encoded, "", fail_on="error").colourspace("srgb")[:3].cast("uchar").numpy()
+    train = photographs(training, side=None)
+    if validating:
+        valid = photographs(validating, side=VALIDATION_SIDE)
+    else:
+        valid = [_middle(photograph, scale) for photograph in train[::EVERY_NTH_VALIDATES]]
+        train = [photograph for index, photograph in enumerate(train) if index % EVERY_NTH_VALIDATES]
+    if not train or not valid:
+        raise InputUnreadable(
+            f"{len(train)} pictures for training, {len(valid)} for validation"
+            + (f"; {len(left_out)} cannot be decoded or are too small" if left_out else ""),
+            expected="a folder of at least 2 pictures, or of 2 tar shards, or DIV2K as downloaded",
+            path=data,
         )
-    except pyvips.Error:
-        return name
-    if min(pixels.shape[:2]) < scale:
-        return name
-    height, width = pixels.shape[0] // scale * scale, pixels.shape[1] // scale * scale
-    hr = torch.from_numpy(np.ascontiguousarray(pixels[:height, :width].transpose(2, 0, 1)))
-    return Photograph(name=name, hr=hr, lr=to_8_bit(imresize(hr[None] / 255.0, scale))[0])
+    return Split(training=train, validation=valid[:VALIDATION_PICTURES], left_out=left_out)
 
 
-def sample_batch(
-    photographs: list[Photograph], *, seed: int, step: int, batch: int, patch: int, scale: int
-) -> tuple[Tensor, Tensor]:
-    """Batch number `step`: LR (batch, 3, patch, patch) and HR, float32 in [0, 1], cropped, flipped and rotated at random."""
-    lrs, hrs = [], []
-    for index in range(step * batch, (step + 1) * batch):
-        random = np.random.default_rng((seed, index))
-        photograph = photographs[random.integers(len(photographs))]
-        top = int(random.integers(photograph.lr.shape[1] - patch + 1))
-        left = int(random.integers(photograph.lr.shape[2] - patch + 1))
-        lr = photograph.lr[:, top : top + patch, left : left + patch]
-        hr = photograph.hr[:, top * scale : (top + patch) * scale, left * scale : (left + patch) * scale]
-        turns, mirrored = int(random.integers(4)), bool(random.integers(2))
-        for patches, pixels in ((lrs, lr), (hrs, hr)):
-            turned = torch.rot90(pixels, turns, (1, 2))
-            patches.append(turned.flip(2) if mirrored else turned)
-    return torch.stack(lrs) / 255.0, torch.stack(hrs) / 255.0
+def _sources(data: Path, validation: Path | None) -> tuple[list[Path], list[Path]]:
+    """Folders and archives (for training, for validation); none for validation where training gives some away."""
+    downloaded = [_named(data, f"DIV2K_{part}_HR") for part in ("train", "valid")]
+    if downloaded[0]:
+        return [downloaded[0]], [path for path in (validation or downloaded[1],) if path]
+    shards = sorted(data.glob("*.tar")) if data.is_dir() else []
+    if not shards:
+        return [data], [validation] if validation else []
+    return (shards, [validation]) if validation else (shards[:-1], shards[-1:])
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    """The folder or zip of that name in `folder`, if there is one."""
+    return next((path for path in (folder / name, folder / f"{name}.zip") if path.exists()), None)
+
+
+def _decoded(sources: list[Path]) -> Iterator[tuple[str, np.ndarray | None]]:
+    """Name and (H, W, 3) uint8 pixels, or None for a picture that cannot be decoded."""
+    for source in sources:
+        entries = _entries(source)
+        with ThreadPoolExecutor(machine.cores()) as decoders:
+            while some := list(islice(entries, AT_ONCE)):
+                yield from decoders.map(_decode, some)
+
+
+def _entries(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every picture of a folder or an archive, in the order of the names."""
+    try:
+        if source.suffix.lower() == ".tar":
+            with tarfile.open(source) as tar:
+                for member in sorted((m for m in tar.getmembers() if m.isfile()), key=lambda m: m.name):
+                    extracted = tar.extractfile(member)
+                    if extracted is not None and _is_picture(member.name):
+                        yield member.name, extracted.read()
+        elif source.suffix.lower() == ".zip":
+            with zipfile.ZipFile(source) as archive:
+                for name in sorted(filter(_is_picture, archive.namelist())):
+                    yield name, archive.read(name)
+        elif source.is_dir():
+            for path in sorted(path for path in source.rglob("*") if _is_picture(path.name) and path.is_file()):
+                yield str(path.relative_to(source)), path.read_bytes()
+        else:
+            raise InputUnreadable(
+                "no folder and no archive", expected="a folder, a .tar or a .zip of pictures", path=source
+            )
+    except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise InputUnreadable(
+            f"the pictures cannot be read ({error})", remedy="fetch or unpack the archive again", path=source
+        ) from error
+
+
+def _is_picture(name: str) -> bool:
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _decode(entry: tuple[str, bytes]) -> tuple[str, np.ndarray | None]:
+    name, content = entry
+    try:
+        pixels = images.decode(content).pixels
+    except InputUnreadable:
+        return name, None
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return name, pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _photograph(
+    name: str, pixels: np.ndarray, scale: int, degradation: Degradation, side: int | None, device: torch.device | None
+) -> Photograph | None:
+    """The picture and its LR, or None where it has no LR pixel."""
+    height, width = (size // scale * scale for size in pixels.shape[:2])
+    if not height or not width:
+        return None
+    hr = torch.from_numpy(np.ascontiguousarray(pixels[:height, :width].transpose(2, 0, 1))).to(device)
+    made = Photograph(name=name, hr=hr, lr=to_8_bit(degrade(hr[None] / 255.0, scale, degradation))[0])
+    return made if side is None else _middle(made, scale, side=side)
+
+
+def _middle(photograph: Photograph, scale: int, *, side: int = VALIDATION_SIDE) -> Photograph:
+    """At most `side` HR pixels a side around the middle, in whole LR pixels."""
+    height, width = (min(size, side // scale) for size in photograph.lr.shape[1:])
+    top, left = ((size - kept) // 2 for size, kept in zip(photograph.lr.shape[1:], (height, width), strict=True))
+    return Photograph(
+        name=photograph.name,
+        lr=photograph.lr[:, top : top + height, left : left + width],
+        hr=photograph.hr[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale],
+    )

@@ -1,4 +1,4 @@
-"""Turns a run into what ships: its best weights in float16, and its log.
+"""Turns a run into what ships: its best weights in float16, its log, its configuration.
 
     python train/publish.py runs/nano-x4 weights/
 
@@ -12,15 +12,23 @@ from pathlib import Path
 
 from gpsr_deploy import atomic, checkpoint_file
 from gpsr_deploy.cli import program
+from gpsr_deploy.errors import InputUnreadable
 
 
 def publish(run: Path, folder: Path) -> Path:
-    """Writes `gpsr_MEMBER_xSCALE.safetensors` and `.log.jsonl` into `folder`; returns the first. Raises GpsrError."""
+    """Writes `gpsr_MEMBER_xSCALE.safetensors`, `.log.jsonl` and `.run.json` into `folder`; returns the first.
+
+    Raises GpsrError.
+    """
     network, info = checkpoint_file.load(run / "best.safetensors")
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"gpsr_{info.member}_x{info.scale}.safetensors"
+    atomic.make_folder(folder)
+    target = folder / f"{info.name.replace('-', '_')}.safetensors"
     checkpoint_file.save(network, target, member=info.member, training=info.training, half=True)
-    atomic.write(target.with_suffix(".log.jsonl"), (run / "log.jsonl").read_bytes())
+    for name in ("log.jsonl", "run.json"):
+        try:
+            atomic.write(target.with_suffix(f".{name}"), (run / name).read_bytes())
+        except OSError as error:
+            raise InputUnreadable(f"cannot be read ({error.strerror})", expected="a run's", path=run / name) from error
     return target
 
 

@@ -1,193 +1,54 @@
 """Trains one GPSR network: the recipe, top to bottom.
 
     python train/train.py --model nano --scale 4 --data PHOTOS --out runs/nano-x4 --minutes 60
+    torchrun --nproc-per-node 8 train/train.py --model gpsr --data DIV2K --out runs/gpsr-x4 --steps 1000000 --bf16 --compile
 
-PHOTOS is a folder of pictures or of tar shards; the last shard (or every 20th picture) is kept for validation. The run
-can be stopped at any moment and goes on with the same command. It leaves in --out: `last.safetensors` (everything that
-a resume needs), `best.safetensors` (the EMA weights with the best validation PSNR: what export/to_onnx.py takes) and
-`log.jsonl`.
+PHOTOS is a folder of pictures, of tar shards, or DIV2K as downloaded; some are kept for validation. The run can be
+stopped at any moment and goes on with the same command. It leaves in --out: `last.safetensors` (everything that a resume
+needs) and the one before it, `best.safetensors` (the EMA weights with the best validation PSNR: what export/to_onnx.py
+takes), `run.json` (recipe, data, machine), `log.jsonl`, `sheets/` and, at the end, `curves.png`.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import hashlib
 import json
 import math
 import platform
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from data import Photograph, read_photographs, sample_batch
+import curves
+import sheet
+from data import Photograph, Split, read_split
 from degradations import to_8_bit
 from gpsr_deploy import atomic, checkpoint_file, metrics
 from gpsr_deploy.cli import program
-from gpsr_deploy.cli.arguments import positive
-from gpsr_deploy.errors import InputUnreadable, NonFinite, UsageError
-from gpsr_deploy.network import GPSR, build
-from losses import gpsr_loss
+from gpsr_deploy.cli.arguments import not_negative, positive
+from gpsr_deploy.errors import NonFinite, UsageError
+from gpsr_deploy.family import MULTIPLE_OF, PARTS
+from gpsr_deploy.network import GPSR, fold
+from journal import Journal, Line
+from losses import ALPHA, BETA, gpsr_loss
+from patches import Patches
+from processes import Processes, WithMaps, join
+from state import Recipe, Run, take_up
+from stopwatch import Stopwatch
 
 MAX_SKIPPED = 10
 """Steps in a row whose loss is not finite, after which a run stops."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """What determines the weights. A resumed run must have the same, but for its length."""
-
-    model: str
-    scale: int
-    batch: int
-    """LR patches per step."""
-    patch: int
-    """LR pixels per side of a patch, a multiple of 3."""
-    learning_rate: float
-    """Peak of the cosine."""
-    warmup: int
-    """Steps of linear warm-up."""
-    clip: float
-    """Largest norm of the gradient."""
-    ema: float
-    """Decay per step of the averaged weights."""
-    seed: int
-    bf16: bool
-    """Forward pass under bfloat16 autocast."""
-
-
-class Run:
-    """The state of a training run: everything that changes from step to step."""
-
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.network = build(recipe.model, scale=recipe.scale).to(device, memory_format=torch.channels_last)  # type: ignore[arg-type,call-overload]
-        self.ema = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.999), eps=1e-8
-        )
-        self.step = 0
-        self.seconds = 0.0
-        self.best_psnr = -math.inf
-        self.losses: list[float] = []  # since the last line of the log
-        self.skipped = 0  # steps without a finite loss, in a row
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Network, EMA and optimiser under one roof of names."""
-        named = {f"network.{key}": value for key, value in self.network.state_dict().items()}
-        named |= {f"ema.{key}": value for key, value in self.ema.state_dict().items()}
-        for (name, _), state in zip(
-            self.network.named_parameters(), self.optimiser.state_dict()["state"].values(), strict=False
-        ):
-            named |= {f"adam.{name}.{key}": value for key, value in state.items()}
-        return {key: value.detach().cpu().contiguous().clone() for key, value in named.items()}
-
-    def save(self, path: Path) -> None:
-        """Everything a resume needs, atomically."""
-        metadata = {
-            "recipe": json.dumps(asdict(self.recipe)),
-            "step": str(self.step),
-            "seconds": repr(self.seconds),
-            "best_psnr": repr(self.best_psnr),
-            "losses": json.dumps(self.losses),
-            "skipped": str(self.skipped),
-        }
-        tensors = self.tensors()
-        metadata["sha256"] = checksum(tensors)
-        fresh = path.with_stem(f"{path.stem}.next")
-        atomic.write(fresh, safetensors.torch.save(tensors, metadata=metadata))
-        if path.exists():
-            path.replace(previous(path))
-        fresh.replace(path)
-
-    def resume(self, path: Path) -> None:
-        """Takes up what `save` wrote. Raises UsageError where the recipe differs, InputUnreadable where it is damaged."""
-        try:
-            with safetensors.safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-            if checksum(tensors) != metadata["sha256"]:
-                raise ValueError("the tensors are not those that were written")
-            losses, skipped = json.loads(metadata["losses"]), int(metadata["skipped"])
-        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputUnreadable(
-                "the run's last state is damaged", remedy="remove it to start anew", path=path
-            ) from error
-        saved, wanted = json.loads(metadata["recipe"]), asdict(self.recipe)
-        different = [
-            f"{key}: {saved.get(key)} there, {value} here" for key, value in wanted.items() if saved.get(key) != value
-        ]
-        if different:
-            raise UsageError(
-                "the run was started with another recipe (" + "; ".join(different) + ")",
-                remedy="the same options, or another --out",
-                path=path,
-            )
-        for prefix, network in (("network.", self.network), ("ema.", self.ema)):
-            network.load_state_dict(
-                {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            )
-        state = self.optimiser.state_dict()
-        for number, (name, _) in enumerate(self.network.named_parameters()):
-            prefix = f"adam.{name}."
-            found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            if found:
-                state["state"][number] = found
-        self.optimiser.load_state_dict(state)
-        self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
-        self.best_psnr = float(metadata["best_psnr"])
-        self.losses, self.skipped = losses, skipped
-
-
-def checksum(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names and bytes, in the order of the names: safetensors itself notices no flipped bit."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def previous(path: Path) -> Path:
-    """Where the checkpoint before `path` is kept."""
-    return path.with_stem(f"{path.stem}.before")
-
-
-def take_up(run: Run, out: Path) -> None:
-    """Resumes from the last checkpoint that is whole, and takes log lines back that came after it."""
-    last = out / "last.safetensors"
-    for path in (last, previous(last)):
-        if not path.exists():
-            continue
-        try:
-            run.resume(path)
-            break
-        except InputUnreadable as error:
-            print(f"warning: {error}", file=sys.stderr)
-            if path != last or not previous(last).exists():
-                raise
-            path.replace(path.with_stem(f"{path.stem}.damaged"))  # never to take the place of the good one
-    log = out / "log.jsonl"
-    if log.exists():
-        kept = [line for line in log.read_text().splitlines() if _logged_step(line) <= run.step]
-        atomic.write(log, "".join(f"{line}\n" for line in kept).encode())
-
-
-def _logged_step(line: str) -> float:
-    """The step of a line of the log; infinite for a line that a kill or a full disk cut off."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
+"""LR to SR and the gradient maps: the network, compiled and distributed as asked."""
 
 
 def learning_rate(recipe: Recipe, *, step: int, progress: float) -> float:
@@ -197,29 +58,51 @@ def learning_rate(recipe: Recipe, *, step: int, progress: float) -> float:
     return warm * (1e-7 + (recipe.learning_rate - 1e-7) * cosine)
 
 
-def train_step(run: Run, lr: Tensor, hr: Tensor) -> float:
-    """One step of Adam and of the EMA; returns the loss."""
+def train_step(
+    run: Run,
+    lr: Tensor,
+    hr: Tensor,
+    *,
+    forward: Forward,
+    teacher: GPSR | None,
+    processes: Processes,
+    watch: Stopwatch,
+) -> float:
+    """One step of Adam and of the EMA; returns the mean loss over all processes, NaN for a step that was skipped.
+
+    A step whose loss or gradient is not finite in any process changes no weights, in none. Raises NonFinite after
+    MAX_SKIPPED of them in a row.
+    """
     recipe = run.recipe
-    with torch.autocast(lr.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
-        sr, maps = run.network.forward_with_maps(lr)
-    loss = gpsr_loss(sr.float(), [found.float() for found in maps], hr)
+    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+        sr, maps = forward(lr)
+        with torch.no_grad():
+            taught = None if teacher is None else teacher(lr).float()
+    sr = sr.float()
+    loss = gpsr_loss(sr, [found.float() for found in maps], hr, alpha=recipe.alpha, beta=recipe.beta)
+    if taught is not None:
+        loss = loss + recipe.teacher_weight * F.l1_loss(sr, taught)
+    watch.lap("forward")
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    watch.lap("backward")
     norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+    here, norm_here = torch.stack([loss.detach(), norm]).tolist()
+    mean, norm_everywhere = (total / processes.size for total in processes.sums((here, norm_here), run.device))
+    run.step += 1
+    if not (math.isfinite(mean) and math.isfinite(norm_everywhere)):
         run.skipped += 1
-        run.step += 1
         if run.skipped > MAX_SKIPPED:
             found = f"{run.skipped} steps in a row without a finite loss and gradient"
             raise NonFinite(found, remedy="a smaller --learning-rate")
         return math.nan
     run.skipped = 0
     run.optimiser.step()
-    decay = min(recipe.ema, (run.step + 1) / (run.step + 10))
+    decay = min(recipe.ema, run.step / (run.step + 9))
     with torch.no_grad():
         torch._foreach_lerp_(list(run.ema.parameters()), list(run.network.parameters()), 1 - decay)
-    run.step += 1
-    return loss.item()
+    watch.lap("optimiser")
+    return mean
 
 
 @torch.no_grad()
@@ -228,13 +111,13 @@ def validate(network: GPSR, photographs: list[Photograph], device: torch.device)
     scale = network.config.scale
     values = []
     for photograph in photographs:
-        height, width = (size // 3 * 3 for size in photograph.lr.shape[1:])
+        height, width = (size // MULTIPLE_OF * MULTIPLE_OF for size in photograph.lr.shape[1:])
         lr = photograph.lr[None, :, :height, :width].to(device, torch.float32) / 255.0
         found = network(lr)
         if not torch.isfinite(found).all():
             return -math.inf
         sr = to_8_bit(found)[0].permute(1, 2, 0).cpu().numpy()
-        hr = photograph.hr[:, : height * scale, : width * scale].permute(1, 2, 0).numpy()
+        hr = photograph.hr[:, : height * scale, : width * scale].permute(1, 2, 0).cpu().numpy()
         values.append(metrics.psnr(sr, hr, shave=scale))
     return float(np.mean(values))
 
@@ -242,14 +125,18 @@ def validate(network: GPSR, photographs: list[Photograph], device: torch.device)
 def train(
     run: Run,
     *,
-    photographs: list[Photograph],
+    patches: Patches,
     validation: list[Photograph],
     out: Path,
-    device: torch.device,
+    forward: Forward,
+    teacher: GPSR | None,
+    processes: Processes,
     steps: int | None,
     minutes: float | None,
     every: int,
     provenance: dict[str, object],
+    tensorboard: bool,
+    split_time: bool,
 ) -> None:
     """Steps until `steps` or `minutes` are full, with a validation, a log line and a checkpoint every `every` steps.
 
@@ -264,7 +151,6 @@ def train(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    before = time.monotonic()
 
     def progress() -> float:
         if steps is not None:
@@ -272,88 +158,225 @@ def train(
         assert minutes is not None, "a run ends by steps or by minutes"
         return run.seconds / (60 * minutes)
 
+    watch = Stopwatch(run.device, on=split_time)
+    journal = Journal(out, step=run.step, progress=progress(), tensorboard=tensorboard) if processes.leads else None
+    share = recipe.batch // processes.size
+    before = time.monotonic()
     while progress() < 1:
-        lr, hr = sample_batch(
-            photographs, seed=recipe.seed, step=run.step, batch=recipe.batch, patch=recipe.patch, scale=recipe.scale
-        )
+        first = run.step * recipe.batch + processes.rank * share
+        lr, hr = patches.batch(seed=recipe.seed, first=first, count=share)
+        lr = lr.contiguous(memory_format=run.layout)
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step=run.step, progress=progress())
-        run.losses.append(train_step(run, lr.to(device, memory_format=torch.channels_last), hr.to(device)))
+        watch.lap("data")
+        loss = train_step(run, lr, hr, forward=forward, teacher=teacher, processes=processes, watch=watch)
+        run.losses.append(loss)
         now = time.monotonic()
-        run.seconds, before = run.seconds + now - before, now
+        lead, ended = processes.sums(((now - before) * processes.leads, ended_by), run.device)
+        run.seconds, before = run.seconds + lead, now
+        if journal:
+            journal.stepped(step=run.step, progress=progress(), loss=loss, patches=recipe.batch)
+        watch.lap("logging")
         boundary = run.step % every == 0 or progress() >= 1
-        if boundary:
-            psnr = validate(run.ema, validation, device)
-            line = {
-                "step": run.step,
-                "minutes": round(run.seconds / 60, 2),
-                "loss": round(float(np.nanmean(run.losses)), 6),
-                "val_psnr": round(psnr, 4),
-                "learning_rate": run.optimiser.param_groups[0]["lr"],
-            }
-            run.losses.clear()
-            with (out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
+        if journal and boundary:
+            psnr = validate(run.ema, validation, run.device)
+            finite_losses = [loss for loss in run.losses if math.isfinite(loss)]
+            line = Line(
+                step=run.step,
+                minutes=round(run.seconds / 60, 2),
+                loss=round(float(np.mean(finite_losses)), 6) if finite_losses else None,
+                val_psnr=round(psnr, 4) if math.isfinite(psnr) else None,
+                learning_rate=run.optimiser.param_groups[0]["lr"],
+                skipped=len(run.losses) - len(finite_losses),
+            )
+            journal.validated(line)
             if psnr > run.best_psnr:
                 run.best_psnr = psnr
-                trained = provenance | {
-                    "step": run.step,
-                    "minutes": line["minutes"],
-                    "val_psnr": psnr,
-                    "recipe": asdict(recipe),
-                }
+                trained = provenance | {"recipe": asdict(recipe)} | asdict(line)
                 checkpoint_file.save(run.ema, out / "best.safetensors", member=recipe.model, training=trained)
-        if boundary or ended_by:
-            run.save(out / "last.safetensors")
+            sheet.write(out / "sheets" / f"{run.step:08}.png", run.ema, validation, device=run.device)
+        if boundary:
+            run.losses.clear()
+        if boundary or ended:
+            if processes.leads:
+                run.save(out / "last.safetensors")
             before = time.monotonic()  # what is spent here is not training
-        if ended_by:
-            raise SystemExit(128 + ended_by)
+        watch.lap("validation and checkpoints")
+        if ended:
+            raise SystemExit(128 + (ended_by or signal.SIGTERM))
+    if journal:
+        journal.close()
+        curves.write(out / "curves.png", out / "log.jsonl")
+        if split_time:
+            print(watch.split())
 
 
 def positive_float(text: str) -> float:
     """A finite number above 0."""
+    return _number(text, above=0.0)
+
+
+def not_negative_float(text: str) -> float:
+    """A finite number from 0."""
+    return 0.0 if text.strip() in ("0", "0.0") else _number(text, above=0.0)
+
+
+def _number(text: str, *, above: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    if not above < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above {above:g}")
     return value
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train a GPSR network.")
+    parser = argparse.ArgumentParser(description="Train a GPSR network.", formatter_class=Help)
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--scale", type=int, choices=[4, 8], default=4)
-    parser.add_argument("--data", type=Path, required=True, help="a folder of pictures or of tar shards")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; an existing run goes on")
-    length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=positive_float, help="the cosine ends when this much time has been spent")
+
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="a folder of pictures, of tar shards, or DIV2K as downloaded; or one .tar or .zip",
+    )
+    data.add_argument("--validation", type=Path, help="the same for validation, instead of a part of --data")
+    data.add_argument(
+        "--degradation", choices=["bi", "bd", "bd7"], default="bi", help="how LR is made: train/degradations.py"
+    )
+
+    length = parser.add_argument_group("length").add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=positive_float, help="the cosine ends when so much time was spent in steps")
     length.add_argument("--steps", type=positive, help="the cosine ends at this step")
-    parser.add_argument("--batch", type=positive, default=16, help="LR patches per step (default %(default)s)")
-    parser.add_argument(
-        "--patch",
-        type=positive,
-        default=24,
-        help="LR pixels per side of a patch, a multiple of 3 (default %(default)s)",
+
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument("--batch", type=positive, default=16, help="LR patches per step, over all processes")
+    recipe.add_argument("--patch", type=positive, default=24, help="LR pixels per side of a patch, a multiple of 3")
+    recipe.add_argument("--learning-rate", type=positive_float, default=1e-3, help="peak of the cosine")
+    recipe.add_argument("--warmup", type=positive, default=200, help="steps")
+    recipe.add_argument("--clip", type=positive_float, default=1.0, help="largest norm of the gradient")
+    recipe.add_argument("--ema", type=positive_float, default=0.999, help="decay of the averaged weights per step")
+    recipe.add_argument("--seed", type=not_negative, default=0)
+    recipe.add_argument("--start", type=Path, help="a checkpoint of the same network to start from, not bicubic")
+    recipe.add_argument("--teacher", type=Path, help="a checkpoint of any member at this scale to learn from as well")
+    recipe.add_argument("--teacher-weight", type=positive_float, default=1.0, help="of L1(SR, teacher's SR)")
+
+    ablations = parser.add_argument_group("ablations (Tables 2 and 3 of the paper)")
+    ablations.add_argument("--no-gradient-branch", action="store_true", help="the SR branch alone")
+    ablations.add_argument("--no-lrsam", action="store_true", help="no spatial attention in the SR branch")
+    ablations.add_argument("--no-crfs", action="store_true", help="no gate over the SR branch's residual branches")
+    ablations.add_argument("--plain-blocks", action="store_true", help="both: plain residual blocks in the SR branch")
+    ablations.add_argument("--alpha", type=not_negative_float, default=ALPHA, help="weight of the loss's gradient maps")
+    ablations.add_argument("--beta", type=not_negative_float, default=BETA, help="weight of the gradient of SR")
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda[:i]")
+    machine.add_argument("--threads", type=positive, help="CPU threads; all where it is not given")
+    machine.add_argument("--bf16", action="store_true", help="bfloat16 autocast in the forward pass")
+    machine.add_argument(
+        "--compile", action="store_true", help="torch.compile: faster steps on a GPU, a minute to start"
     )
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default %(default)s)")
-    parser.add_argument("--warmup", type=positive, default=200, help="steps (default %(default)s)")
-    parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient (default %(default)s)")
-    parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast in the forward pass")
-    parser.add_argument(
-        "--every", type=positive, default=500, help="steps between validations and checkpoints (default %(default)s)"
+    machine.add_argument(
+        "--channels-last", action=argparse.BooleanOptionalAction, default=True, help="layout of weights and activations"
     )
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: all)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+    seeing = parser.add_argument_group("seeing it")
+    seeing.add_argument(
+        "--every", type=positive, default=500, help="steps between validations with checkpoint and sheet"
+    )
+    seeing.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard as well")
+    seeing.add_argument("--split-time", action="store_true", help="at the end, print where the time of the steps went")
     options = parser.parse_args(arguments)
-    if options.patch % 3:
-        parser.error(f"--patch {options.patch}: expected a multiple of 3")
+    if options.patch % MULTIPLE_OF:
+        parser.error(f"--patch {options.patch}: expected a multiple of {MULTIPLE_OF}")
+    if options.ema >= 1:
+        parser.error(f"--ema {options.ema}: expected a number below 1")
     return options
+
+
+class Help(argparse.HelpFormatter):
+    """Adds the default of an option to its help, where it has one that says something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says = action.help and action.default not in (None, False, True, argparse.SUPPRESS)
+        return f"{action.help} (default %(default)s)" if says else action.help
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The recipe that a command line asks for. Raises GpsrError for a checkpoint that cannot be read."""
+    left_out = {
+        "gradient_branch": options.no_gradient_branch,
+        "lrsam": options.no_lrsam or options.plain_blocks,
+        "crfs": options.no_crfs or options.plain_blocks,
+    }
+
+    def sha256(path: Path | None) -> str | None:
+        return checkpoint_file.read_info(path).sha256 if path else None
+
+    return Recipe(
+        model=options.model,
+        scale=options.scale,
+        without=tuple(part for part in PARTS if left_out[part]),
+        degradation=options.degradation,
+        batch=options.batch,
+        patch=options.patch,
+        learning_rate=options.learning_rate,
+        warmup=options.warmup,
+        clip=options.clip,
+        ema=options.ema,
+        alpha=options.alpha,
+        beta=options.beta,
+        start=sha256(options.start),
+        teacher=sha256(options.teacher),
+        teacher_weight=options.teacher_weight,
+        seed=options.seed,
+        bf16=options.bf16,
+    )
+
+
+def start_from(run: Run, path: Path) -> None:
+    """Gives a fresh run the weights of a checkpoint. Raises UsageError for one of another network."""
+    network, info = checkpoint_file.load(path)
+    if network.config != run.network.config:
+        raise UsageError(
+            f"--start is {info.name}", expected=f"the network of this run, {run.network.config}", path=path
+        )
+    run.start_from(network)
+
+
+def load_teacher(path: Path, run: Run) -> GPSR:
+    """A checkpoint as a teacher: folded, frozen, on the run's device. Raises UsageError for one of another scale."""
+    network, info = checkpoint_file.load(path)
+    if info.scale != run.recipe.scale:
+        raise UsageError(f"--teacher is x{info.scale}", expected=f"x{run.recipe.scale}", path=path)
+    return fold(network).requires_grad_(False).to(run.device, memory_format=run.layout)
+
+
+def wrapped(run: Run, processes: Processes, *, compiled: bool) -> Forward:
+    """The network as the steps run it."""
+    module: torch.nn.Module = WithMaps(run.network)
+    if compiled:
+        module.compile()
+    if processes.size > 1:
+        unused = run.recipe.alpha == 0 and run.network.config.gradient_branch  # then no loss reads the maps' heads
+        module = torch.nn.parallel.DistributedDataParallel(module, find_unused_parameters=unused)
+    return module
+
+
+def hardware(device: torch.device, processes: Processes) -> dict[str, object]:
+    """What the run runs on, for run.json and the checkpoint."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type}: {name}",
+        "processes": processes.size,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
 
 
 def main(arguments: list[str]) -> int:
@@ -361,74 +384,62 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device(options.device)
-    recipe = Recipe(
-        model=options.model,
-        scale=options.scale,
-        batch=options.batch,
-        patch=options.patch,
-        learning_rate=options.learning_rate,
-        warmup=options.warmup,
-        clip=options.clip,
-        ema=options.ema,
-        seed=options.seed,
-        bf16=options.bf16,
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
-    run = Run(recipe, device)
-    take_up(run, options.out)
-    photographs, validation = split(options.data, scale=recipe.scale, smallest=recipe.patch)
-    print(
-        f"{len(photographs)} photographs for training, {len(validation)} for validation, from step {run.step}",
-        flush=True,
-    )
-    provenance: dict[str, object] = {
-        "data": options.data.name,
-        "photographs": len(photographs),
-        "device": str(device),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-
-    train(
-        run,
-        photographs=photographs,
-        validation=validation,
-        out=options.out,
-        device=device,
-        steps=options.steps,
-        minutes=options.minutes,
-        every=options.every,
-        provenance=provenance,
-    )
+    recipe = recipe_of(options)
+    processes, device = join(torch.device(options.device))
+    try:
+        if recipe.batch % processes.size:
+            raise UsageError(f"--batch {recipe.batch}", expected=f"a multiple of the {processes.size} processes")
+        run = Run(recipe, device, channels_last=options.channels_last)
+        if options.start:
+            start_from(run, options.start)
+        atomic.make_folder(options.out / "sheets")
+        take_up(run, options.out)
+        split = read_split(
+            options.data,
+            scale=recipe.scale,
+            degradation=recipe.degradation,
+            smallest=recipe.patch,
+            validation=options.validation,
+            device=device,
+        )
+        provenance: dict[str, object] = {
+            "data": options.data.name,
+            "photographs": len(split.training),
+            "validation": len(split.validation),
+            **hardware(device, processes),
+        }
+        if processes.leads:
+            announce(split, run, options.out, provenance)
+        train(
+            run,
+            patches=Patches(split.training, scale=recipe.scale, patch=recipe.patch, device=device),
+            validation=split.validation,
+            out=options.out,
+            forward=wrapped(run, processes, compiled=options.compile),
+            teacher=load_teacher(options.teacher, run) if options.teacher else None,
+            processes=processes,
+            steps=options.steps,
+            minutes=options.minutes,
+            every=options.every,
+            provenance=provenance,
+            tensorboard=options.tensorboard,
+            split_time=options.split_time,
+        )
+    finally:
+        processes.close()
     return 0
 
 
-def split(
-    data: Path, *, scale: int, validation_pictures: int = 32, smallest: int = 1
-) -> tuple[list[Photograph], list[Photograph]]:
-    """(training, validation). Raises InputUnreadable where there are too few pictures."""
-    sharded = any(data.glob("*.tar"))
-    photographs, bad = read_photographs(data, scale=scale, shards=slice(None, -1) if sharded else slice(None))
-    if sharded:
-        validation, bad_too = read_photographs(data, scale=scale, shards=slice(-1, None))
-    else:
-        validation, bad_too = photographs[::20], []
-        photographs = [photograph for index, photograph in enumerate(photographs) if index % 20]
-    small = {photograph.name for photograph in photographs + validation if min(photograph.lr.shape[1:]) < smallest}
-    photographs = [photograph for photograph in photographs if photograph.name not in small]
-    validation = [photograph for photograph in validation if photograph.name not in small]
-    bad += sorted(small)
-    for name in bad + bad_too:
+def announce(split: Split, run: Run, out: Path, provenance: dict[str, object]) -> None:
+    """Says what the run is about to do, and writes it to run.json; names the pictures that it leaves out."""
+    for name in split.left_out:
         print(f"warning: {name} cannot be decoded or is smaller than a patch, and is left out", file=sys.stderr)
-    if not photographs or not validation:
-        raise InputUnreadable(
-            f"{len(photographs)} pictures for training, {len(validation)} for validation",
-            expected="a folder of at least 2 pictures, or of 2 tar shards",
-            path=data,
-        )
-    return photographs, validation[:validation_pictures]
+    print(
+        f"{len(split.training)} photographs for training, {len(split.validation)} for validation, from step {run.step}",
+        flush=True,
+    )
+    description = provenance | {"recipe": asdict(run.recipe), "left_out": split.left_out}
+    atomic.write(out / "run.json", json.dumps(description, indent=2).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ __all__ = [
     "Samples",
     "bleed",
     "check_output",
+    "decode",
     "probe",
     "read",
     "write",
@@ -68,6 +70,16 @@ def read(path: Path) -> Picture:
     Raises OutOfMemory (exit 6) if the result finds no room.
     """
     with _opened(path) as file:
+        return read_picture(file)
+
+
+def decode(content: bytes) -> Picture:
+    """As `read`, of the bytes of a file: what an archive holds. Errors carry no path."""
+    with _decoding(None), tempfile.TemporaryFile(buffering=0) as file:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+        file.seek(0)
         return read_picture(file)
 
 
@@ -171,11 +183,18 @@ def write(path: Path, picture: Picture, *, quality: int = 95, overwrite: bool = 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """`path` open, and failures inside as errors about it. Unbuffered, since libvips shares the position in the file."""
-    try:
+    with _decoding(path):
         if not stat.S_ISREG(path.stat().st_mode):  # asked first: to open a FIFO would be to wait for its writer
             raise InputUnreadable("this is no regular file", expected="a picture file")
         with path.open("rb", buffering=0) as file:
             yield file
+
+
+@contextmanager
+def _decoding(path: Path | None) -> Iterator[None]:
+    """Failures inside as errors about `path`."""
+    try:
+        yield
     except InputUnreadable as error:
         error.path = path
         raise
