@@ -456,7 +456,7 @@ def count_macs(network: GPSR, *, sr_height: int = 720, sr_width: int = 1280) -> 
     for module in probe.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
-    lr = torch.zeros(1, 3, lr_size, lr_size)
+    lr = torch.zeros(1, 3, lr_size, lr_size, dtype=torch.float32)
     if len(probe.map_heads):
         probe.forward_with_maps(lr)
     else:

@@ -39,7 +39,7 @@ class Journal:
         self.began, self.first = time.monotonic(), progress
         self.losses: list[float] = []  # of which the bar shows the mean
         self.patches, self.psnr = 0, ""
-        if self.path.exists():
+        if self.path.is_file():
             kept = [line for line in self.path.read_text().splitlines() if _step(line) <= step]
             atomic.write(self.path, "".join(f"{line}\n" for line in kept).encode())
         self.board = _board(out / "tensorboard", step) if tensorboard else None

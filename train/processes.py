@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
+from gpsr_deploy.errors import BackendUnavailable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
@@ -31,6 +33,11 @@ class Processes:
         found: list[float] = total.tolist()
         return found
 
+    def wait(self) -> None:
+        """Returns when all processes have come here: none may end while another still needs it."""
+        if self.size > 1:
+            distributed.barrier()
+
     def close(self) -> None:
         """Leaves the others."""
         if self.size > 1:
@@ -38,7 +45,12 @@ class Processes:
 
 
 def join(device: torch.device) -> tuple[Processes, torch.device]:
-    """Joins the processes that torchrun started, if it did, and names the device of this one."""
+    """Joins the processes that torchrun started, if it did, and names the device of this one.
+
+    Raises BackendUnavailable where there is no such GPU.
+    """
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count() * torch.cuda.is_available():
+        raise BackendUnavailable(f"there is no GPU {device}", remedy="--device cpu")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Processes(), device

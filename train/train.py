@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import platform
+import re
 import signal
 import sys
 import time
@@ -77,11 +78,11 @@ def train_step(
     with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
         sr, maps = forward(lr)
         with torch.no_grad():
-            taught = None if teacher is None else teacher(lr).float()
-    sr = sr.float()
-    loss = gpsr_loss(sr, [found.float() for found in maps], hr, alpha=recipe.alpha, beta=recipe.beta)
+            taught = None if teacher is None else teacher(lr)
+    sr = sr.to(hr.dtype)
+    loss = gpsr_loss(sr, [found.to(hr.dtype) for found in maps], hr, alpha=recipe.alpha, beta=recipe.beta)
     if taught is not None:
-        loss = loss + recipe.teacher_weight * F.l1_loss(sr, taught)
+        loss = loss + recipe.teacher_weight * F.l1_loss(sr, taught.to(hr.dtype))
     watch.lap("forward")
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -112,7 +113,7 @@ def validate(network: GPSR, photographs: list[Photograph], device: torch.device)
     values = []
     for photograph in photographs:
         height, width = (size // MULTIPLE_OF * MULTIPLE_OF for size in photograph.lr.shape[1:])
-        lr = photograph.lr[None, :, :height, :width].to(device, torch.float32) / 255.0
+        lr = photograph.lr[None, :, :height, :width].to(device) / 255.0
         found = network(lr)
         if not torch.isfinite(found).all():
             return -math.inf
@@ -203,12 +204,14 @@ def train(
             before = time.monotonic()  # what is spent here is not training
         watch.lap("validation and checkpoints")
         if ended:
+            processes.wait()
             raise SystemExit(128 + (ended_by or signal.SIGTERM))
     if journal:
         journal.close()
         curves.write(out / "curves.png", out / "log.jsonl")
         if split_time:
             print(watch.split())
+    processes.wait()
 
 
 def positive_float(text: str) -> float:
@@ -294,6 +297,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.patch % MULTIPLE_OF:
         parser.error(f"--patch {options.patch}: expected a multiple of {MULTIPLE_OF}")
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", options.device):
+        parser.error(f"--device {options.device}: expected cpu, cuda or cuda:INDEX")
+    if options.seed >= 1 << 63:
+        parser.error(f"--seed {options.seed}: expected a number below 2^63")
     if options.ema >= 1:
         parser.error(f"--ema {options.ema}: expected a number below 1")
     return options
