@@ -1,16 +1,17 @@
-"""PSNR and SSIM of a model on test sets, by the field's protocol: BI degradation, Y of BT.601, `scale` pixels shaved, 8-bit.
+"""PSNR and SSIM of a model on test sets, by the field's protocol: Y of BT.601, `scale` pixels shaved, 8-bit.
 
     python train/evaluate.py --engine weights/gpsr_nano_x4.safetensors Set5 Set14
-    python train/evaluate.py --bicubic --scale 4 Set5
+    python train/evaluate.py --bicubic --scale 8 Set5
 
-Each SET is a folder of HR pictures. HR is cropped to a multiple of the scale; LR is rounded to 8 bits.
+Each SET is a folder of HR pictures. HR is cropped to a multiple of the scale, LR is made from it and rounded to 8 bits.
+The published rows of the same scale, degradation and sets stand below ours.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,12 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degradations import bicubic_upsample, imresize, to_8_bit
+import paper
+from degradations import Degradation, bicubic_upsample, degrade, to_8_bit
 from gpsr_deploy import images, metrics
 from gpsr_deploy.backends import Backend, open_backend
 from gpsr_deploy.cli import program
+from gpsr_deploy.cli.arguments import positive
 from gpsr_deploy.ensemble import SelfEnsemble
-from gpsr_deploy.errors import InputUnreadable
+from gpsr_deploy.errors import InputUnreadable, ModelRefused
 from gpsr_deploy.upscale import Tiling, upscale
 
 Pixels = NDArray[np.uint8]
@@ -41,9 +44,9 @@ class Score:
     ssim: float
 
 
-def degrade(hr: Pixels, scale: int) -> Pixels:
-    """BI: HR, (H, W, 3) or grey (H, W), multiples of the scale -> 8-bit LR."""
-    return _through_torch(hr, lambda batch: imresize(batch, scale))
+def make_lr(hr: Pixels, scale: int, degradation: Degradation) -> Pixels:
+    """HR, (H, W, 3) or grey (H, W), multiples of the scale -> 8-bit LR."""
+    return _through_torch(hr, lambda batch: degrade(batch, scale, degradation))
 
 
 def bicubic(scale: int) -> Enlarge:
@@ -56,13 +59,13 @@ def model(backend: Backend, tiling: Tiling) -> Enlarge:
     return lambda lr: upscale(backend, lr, tiling=tiling).sr
 
 
-def evaluate(folder: Path, enlarge: Enlarge, *, scale: int) -> Score:
-    """The score on all pictures of `folder`. Raises InputUnreadable where there are none."""
+def evaluate(folder: Path, enlarge: Enlarge, *, scale: int, degradation: Degradation = "bi") -> Score:
+    """The score on all pictures of `folder`. Raises InputUnreadable where there are none, or one is no picture."""
     psnrs, ssims = [], []
     for path in sorted(path for path in folder.glob("*") if path.is_file()):
         hr = images.read(path).pixels
         hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
-        sr = enlarge(degrade(hr, scale))
+        sr = enlarge(make_lr(hr, scale, degradation))
         psnrs.append(metrics.psnr(sr, hr, shave=scale))
         ssims.append(metrics.ssim(sr, hr, shave=scale))
     if not psnrs:
@@ -77,45 +80,72 @@ def _through_torch(pixels: Pixels, function: Callable[[torch.Tensor], torch.Tens
     return found
 
 
+def table(method: str, scores: Sequence[Score], *, scale: int, degradation: str, markdown: bool) -> str:
+    """Our row over the published ones of the same protocol, PSNR/SSIM by set; text in columns, or Markdown."""
+    published = paper.rows(scale=scale, degradation=degradation)
+    known = {name.lower(): name for name in paper.SETS}
+    names = [known.get(score.set.lower(), score.set) for score in scores]
+    lines = [[f"x{scale} {degradation.upper()}, PSNR/SSIM", *names]]
+    lines.append([method, *(f"{score.psnr:.2f}/{score.ssim:.4f}" for score in scores)])
+    for row in published:
+        cells = [
+            f"{row.scores[name][0]:.2f}/{row.scores[name][1]:.4f}" if name in row.scores else "-" for name in names
+        ]
+        if set(cells) != {"-"}:
+            lines.append([row.method, *cells])
+    if markdown:
+        lines.insert(1, ["---"] * len(lines[0]))
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
 def main(arguments: list[str]) -> int:
-    """Prints one line per set; returns the exit code."""
+    """Prints what is asked for; returns the exit code."""
     parser = argparse.ArgumentParser(description="PSNR and SSIM of a model on test sets.")
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help="a folder of HR pictures")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--engine", type=Path, help="an .onnx or .safetensors model")
-    which.add_argument("--bicubic", action="store_true", help="the baseline")
-    parser.add_argument(
-        "--scale", type=int, default=4, help="of --bicubic; a model knows its own (default %(default)s)"
-    )
+    which.add_argument("--engine", type=Path, help="a .plan, .onnx or .safetensors model")
+    which.add_argument("--bicubic", action="store_true", help="the baseline: MATLAB's bicubic enlargement")
+    parser.add_argument("--scale", type=int, choices=[4, 8], help="of --bicubic (default 4); a model knows its own")
+    parser.add_argument("--degradation", choices=["bi", "bd", "bd7"], default="bi", help="how LR is made (default bi)")
     parser.add_argument(
         "--self-ensemble", "-x", action="store_true", help="GPSR+: average over eight flips and rotations"
     )
     parser.add_argument(
-        "--tile", type=int, help="cut pictures into tiles of this many LR pixels, instead of running them whole"
+        "--tile", type=positive, help="cut pictures into tiles of this many LR pixels, instead of running them whole"
     )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:i] (default auto)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line and set")
+    form.add_argument("--markdown", action="store_true", help="a Markdown table")
     options = parser.parse_args(arguments)
-    tiling = Tiling(tile=(options.tile, options.tile)) if options.tile else Tiling(whole=True)
+    if options.bicubic and (options.self_ensemble or options.tile):
+        parser.error("--bicubic takes neither --self-ensemble nor --tile")
     if options.bicubic:
-        report(options.sets, bicubic(options.scale), scale=options.scale, as_json=options.json)
-    else:
-        with open_backend(options.engine, device=options.device) as opened:
-            backend = SelfEnsemble(opened) if options.self_ensemble else opened
-            report(options.sets, model(backend, tiling), scale=backend.spec.scale, as_json=options.json)
+        scale = options.scale or 4
+        report("bicubic", bicubic(scale), scale=scale, options=options)
+        return 0
+    tiling = Tiling(tile=(options.tile, options.tile)) if options.tile else Tiling(whole=True)
+    with open_backend(options.engine, device=options.device) as opened:
+        scale = opened.spec.scale
+        if options.scale not in (None, scale):
+            raise ModelRefused(f"the model is x{scale}", expected=f"x{options.scale}, as asked", path=options.engine)
+        backend = SelfEnsemble(opened) if options.self_ensemble else opened
+        name = opened.spec.name + ("+" if options.self_ensemble else "")
+        report(name, model(backend, tiling), scale=scale, options=options)
     return 0
 
 
-def report(folders: list[Path], enlarge: Enlarge, *, scale: int, as_json: bool) -> None:
-    """Prints a line per set as soon as it is known."""
-    for folder in folders:
-        score = evaluate(folder, enlarge, scale=scale)
-        print(
-            json.dumps(asdict(score))
-            if as_json
-            else f"{score.set:12} {score.images:4} pictures  PSNR {score.psnr:6.2f} dB  SSIM {score.ssim:.4f}",
-            flush=True,
-        )
+def report(method: str, enlarge: Enlarge, *, scale: int, options: argparse.Namespace) -> None:
+    """Prints a JSON line per set as soon as it is known, or the table at the end."""
+    scores = []
+    for folder in options.sets:
+        scores.append(evaluate(folder, enlarge, scale=scale, degradation=options.degradation))
+        if options.json:
+            print(json.dumps(asdict(scores[-1])), flush=True)
+    if not options.json:
+        print(table(method, scores, scale=scale, degradation=options.degradation, markdown=options.markdown))
 
 
 if __name__ == "__main__":

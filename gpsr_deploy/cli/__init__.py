@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import doctor, infer, inspect, output
-from gpsr_deploy.cli.signals import Terminated, ending_on_signals
-from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable, UsageError
+from gpsr_deploy.cli import doctor, infer, inspect, program
+from gpsr_deploy.cli.signals import ending_on_signals
+from gpsr_deploy.errors import UsageError
 
 START = """\
 start here:
@@ -25,26 +23,14 @@ start here:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, that of the GpsrError that ended it, or 128 + the signal's number."""
-    try:
+
+    def command() -> int:
         options = parser().parse_args(arguments)
         with ending_on_signals():
             code: int = options.run(options)
             return code
-    except GpsrError as error:
-        output.say(error)
-        return error.exit_code
-    except MemoryError:
-        output.say(OutOfMemory("memory ran out", remedy="a smaller --tile"))
-        return OutOfMemory.exit_code
-    except KeyboardInterrupt:
-        output.say("interrupted; what is finished stays")
-        return 128 + signal.SIGINT
-    except Terminated:
-        return 128 + signal.SIGTERM
-    except BrokenPipeError:
-        # Whoever read stdout has gone. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OutputUnwritable.exit_code
+
+    return program.outcome(command)
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Iterator
 
 from gpsr_deploy.errors import OutputUnwritable
 
@@ -16,8 +17,21 @@ def data(found: dict[str, object]) -> None:
 
 def text(line: str) -> None:
     """A line on stdout. Raises OutputUnwritable, or BrokenPipeError where the reader has gone."""
-    try:
+    with _stdout():
         print(line, flush=True)
+
+
+def flush() -> None:
+    """Sends on what was printed on stdout, where there is one; errors as `text`."""
+    with _stdout():
+        if sys.stdout:
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,20 +1,41 @@
-"""How a program that is no command of `gpsr-trt` ends: with the same line and exit code for an error."""
+"""How a program ends, `gpsr-trt` or another: one line and an exit code for whatever ended it, and no traceback."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.errors import GpsrError
+from gpsr_deploy.cli.signals import Terminated
+from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
-    """Calls `main` with the command line's arguments and ends the process with its code, or that of its GpsrError."""
+    """Calls `main` with the command line's arguments and ends the process with the code of what came of it."""
+    sys.exit(outcome(lambda: main(sys.argv[1:])))
+
+
+def outcome(work: Callable[[], int]) -> int:
+    """What `work` returns; else the code of the GpsrError that ended it, which is said, or 128 + the signal's number."""
     try:
-        code = main(sys.argv[1:])
+        code = work()
+        output.flush()
+        return code
     except GpsrError as error:
         output.say(error)
-        code = error.exit_code
-    sys.exit(code)
+        return error.exit_code
+    except MemoryError:
+        output.say(OutOfMemory("memory ran out", remedy="less at once: a smaller --tile or --batch"))
+        return OutOfMemory.exit_code
+    except KeyboardInterrupt:
+        output.say("interrupted; what is finished stays")
+        return 128 + signal.SIGINT
+    except Terminated:
+        return 128 + signal.SIGTERM
+    except BrokenPipeError:
+        # Whoever read stdout has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OutputUnwritable.exit_code
