@@ -41,3 +41,12 @@ def test_a_write_replaces_the_whole_file(tmp_path):
     atomic.write(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_made_with_those_above_it_or_refused(tmp_path):
+    atomic.make_folder(tmp_path / "a" / "b")
+    atomic.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputUnwritable):
+        atomic.make_folder(tmp_path / "file" / "b")

@@ -290,3 +290,19 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(nano, tmp_path, old):
         checkpoint_file.save(nano, path, member="nano", training={})
     assert sorted(tmp_path.iterdir()) == before
     assert old is None or path.read_bytes() == old
+
+
+def test_an_ablated_network_comes_back_as_it_was_and_says_what_it_lacks(tmp_path):
+    network = build("nano", scale=4, without=("gradient_branch", "crfs"))
+    checkpoint_file.save(network, tmp_path / "x.safetensors", member="nano", training={})
+    loaded, info = checkpoint_file.load(tmp_path / "x.safetensors")
+    assert loaded.config == network.config
+    assert info.without == ("gradient_branch", "crfs")
+    assert info.name == "gpsr-nano-x4-without-gradient_branch-without-crfs"
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("without", ["gradient_branch", "everything", "lrsam,lrsam,../x", "\x1b[2J"])
+def test_a_whole_network_that_says_it_lacks_a_part_is_refused(parts, refusal, without):
+    tensors, metadata = parts
+    refusal(safetensors.torch.save(tensors, metadata | {"gpsr.without": without}))

@@ -1125,3 +1125,19 @@ def test_no_exif_is_invented(tmp_path: Path, suffix: str) -> None:
     images.write(path, Picture(pixels=PHOTO))
     with Image.open(path) as found:
         assert not dict(found.getexif())
+
+
+@pytest.mark.parametrize("suffix", EVERY_SUFFIX)
+def test_the_bytes_of_a_file_are_the_picture_in_it(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    images.write(path, Picture(pixels=PHOTO, icc=SRGB))
+    found, wanted = images.decode(path.read_bytes()), images.read(path)
+    assert np.array_equal(found.pixels, wanted.pixels)
+    assert (found.icc, found.format) == (wanted.icc, wanted.format)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "cut"])
+def test_bytes_that_are_no_picture_are_refused_without_a_path(content):
+    with pytest.raises(InputUnreadable) as caught:
+        images.decode(content)
+    assert caught.value.path is None

@@ -90,16 +90,6 @@ def test_set5_is_well_above_bicubic(model: Path, capsys):
     assert score.psnr >= 30.5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "scale", "psnr"), [("Set5", 4, 28.42), ("Set14", 4, 26.00), ("Set5", 8, 24.40)])
-def test_bicubic_is_as_published(name: str, scale: int, psnr: float):
-    if not SETS.is_dir():
-        pytest.skip(f"the test sets are not here: no folder {SETS}")
-    import evaluate
-
-    assert evaluate.evaluate(SETS / name, evaluate.bicubic(scale), scale=scale).psnr == pytest.approx(psnr, abs=0.02)
-
-
 @pytest.mark.parametrize("size", [(500, 700), pytest.param((1500, 2000), marks=pytest.mark.slow)], ids=str)
 def test_a_run_stays_within_input_output_and_half_a_gibibyte(tmp_path: Path, size: tuple[int, int]):
     photo = np.tile(photographs()[0], (6, 8, 1))[: size[0], : size[1]]

@@ -10,7 +10,6 @@ The published rows of the same scale, degradation and sets stand below ours.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import paper
 from degradations import Degradation, bicubic_upsample, degrade, to_8_bit
 from gpsr_deploy import images, metrics
 from gpsr_deploy.backends import Backend, open_backend
-from gpsr_deploy.cli import program
+from gpsr_deploy.cli import output, program
 from gpsr_deploy.cli.arguments import positive
 from gpsr_deploy.ensemble import SelfEnsemble
 from gpsr_deploy.errors import InputUnreadable, ModelRefused
@@ -143,9 +142,9 @@ def report(method: str, enlarge: Enlarge, *, scale: int, options: argparse.Names
     for folder in options.sets:
         scores.append(evaluate(folder, enlarge, scale=scale, degradation=options.degradation))
         if options.json:
-            print(json.dumps(asdict(scores[-1])), flush=True)
+            output.data(asdict(scores[-1]))
     if not options.json:
-        print(table(method, scores, scale=scale, degradation=options.degradation, markdown=options.markdown))
+        output.text(table(method, scores, scale=scale, degradation=options.degradation, markdown=options.markdown))
 
 
 if __name__ == "__main__":

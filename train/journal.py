@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -72,7 +73,8 @@ class Journal:
                 remedy="free some space, then the same command",
                 path=self.path,
             ) from error
-        tqdm.write(json.dumps(asdict(line)))
+        with contextlib.suppress(OSError):  # where stdout is closed or full the log still has it
+            tqdm.write(json.dumps(asdict(line)))
         if line.val_psnr is not None:
             self.psnr = f", {line.val_psnr:.2f} dB"
         if self.board:

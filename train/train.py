@@ -17,7 +17,6 @@ import math
 import platform
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -33,7 +32,7 @@ import sheet
 from data import Photograph, Split, read_split
 from degradations import to_8_bit
 from gpsr_deploy import atomic, checkpoint_file, metrics
-from gpsr_deploy.cli import program
+from gpsr_deploy.cli import output, program
 from gpsr_deploy.cli.arguments import not_negative, positive
 from gpsr_deploy.errors import NonFinite, UsageError
 from gpsr_deploy.family import MULTIPLE_OF, PARTS
@@ -210,7 +209,7 @@ def train(
         journal.close()
         curves.write(out / "curves.png", out / "log.jsonl")
         if split_time:
-            print(watch.split())
+            output.text(watch.split())
     processes.wait()
 
 
@@ -440,10 +439,9 @@ def main(arguments: list[str]) -> int:
 def announce(split: Split, run: Run, out: Path, provenance: dict[str, object]) -> None:
     """Says what the run is about to do, and writes it to run.json; names the pictures that it leaves out."""
     for name in split.left_out:
-        print(f"warning: {name} cannot be decoded or is smaller than a patch, and is left out", file=sys.stderr)
-    print(
-        f"{len(split.training)} photographs for training, {len(split.validation)} for validation, from step {run.step}",
-        flush=True,
+        output.say(f"warning: {name} cannot be decoded or is smaller than a patch, and is left out")
+    output.text(
+        f"{len(split.training)} photographs for training, {len(split.validation)} for validation, from step {run.step}"
     )
     description = provenance | {"recipe": asdict(run.recipe), "left_out": split.left_out}
     atomic.write(out / "run.json", json.dumps(description, indent=2).encode() + b"\n")

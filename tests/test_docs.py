@@ -1,0 +1,52 @@
+"""What the documents tell people to type: it runs as written."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gpsr_deploy import images, samples
+
+ROOT = Path(__file__).parent.parent
+
+
+def commands(document: str) -> list[str]:
+    """Lines of the sh blocks of a document."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / document).read_text(encoding="utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A folder in which the commands of docs/training.md can be typed: the programs, a stand-in for DIV2K, a set, a photograph."""
+    for program in ("train", "export"):
+        (tmp_path / program).symlink_to(ROOT / program)
+    pictures = [images.read(path).pixels for path in samples.photographs()]
+    (tmp_path / "DIV2K").mkdir()
+    for part, count in (("train", 8), ("valid", 2)):
+        with zipfile.ZipFile(tmp_path / "DIV2K" / f"DIV2K_{part}_HR.zip", "w") as archive:
+            for number in range(count):
+                pixels = np.ascontiguousarray(pictures[number % len(pictures)][:240, :240, ::-1])
+                archive.writestr(f"DIV2K_{part}_HR/{number:04}.png", cv2.imencode(".png", pixels)[1].tobytes())
+    (tmp_path / "SET").mkdir()
+    cv2.imwrite(str(tmp_path / "SET" / "a.png"), pictures[0][:96, :96, ::-1])
+    cv2.imwrite(str(tmp_path / "photo.png"), pictures[0][:60, :80, ::-1])
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_commands_of_training_md_run_as_written_but_for_the_minutes(here: Path):
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    typed = [line for line in commands("training.md") if not line.startswith("torchrun")]  # which needs eight GPUs
+    assert len(typed) == 9
+    for line in typed:
+        line = line.replace("--minutes 10", "--minutes 0.1 --every 5")
+        ended = subprocess.run(line, shell=True, cwd=here, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, f"{line}\n{ended.stderr}"
+    assert images.read(here / "photo_x4.png").pixels.shape == (240, 320, 3)
