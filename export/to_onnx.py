@@ -11,17 +11,14 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpsr_deploy import atomic, checkpoint_file, images, onnx_file, samples
+from gpsr_deploy import atomic, checkpoint_file, onnx_file, parity
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
@@ -30,6 +27,7 @@ from gpsr_deploy.errors import ModelRefused, ParityFailed, UsageError
 from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, count_macs, fold
 from gpsr_deploy.onnx_file import OnnxModel
+from gpsr_deploy.parity import Agreement
 from gpsr_deploy.spec import Dtype, SRSpec
 from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale
 
@@ -37,12 +35,6 @@ OPSET = 20
 
 FP32_TOLERANCE = 1e-5
 """Largest difference from torch, of values in [0, 1]."""
-
-FP16_PSNR = 60.0
-"""Smallest PSNR against torch in fp32, in dB over all channels."""
-
-HALO_SHARE = 1e-3
-"""Largest share of pixels that tiling may change, and those by one 8-bit level only."""
 
 MAX_HALO = 96
 
@@ -93,101 +85,44 @@ def to_graph(network: GPSR, dtype: Dtype) -> onnx.ModelProto:
     return model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How far two results of the same pictures are apart, over all of them."""
-
-    max_difference: float
-    """Of values in [0, 1]."""
-    psnr_db: float
-    """Over all channels of the 8-bit range, peak 1."""
-    max_level: int
-    """Largest difference of 8-bit levels."""
-    share_changed: float
-    """Share of pixels of which any channel's 8-bit level differs."""
-
-
-def compare(found: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.float32]]) -> Agreement:
-    """(H, W, 3) float results in [0, 1] against each other."""
-    differences = np.concatenate(
-        [(a.astype(np.float64) - b).reshape(-1, 3) for a, b in zip(found, wanted, strict=True)]
-    )
-    levels = np.concatenate(
-        [np.abs(_levels(a) - _levels(b)).reshape(-1, 3) for a, b in zip(found, wanted, strict=True)]
-    )
-    error = float(np.mean(differences**2))
-    return Agreement(
-        max_difference=float(np.abs(differences).max()),
-        max_level=int(levels.max()),
-        psnr_db=float("inf") if error == 0 else -10 * float(np.log10(error)),
-        share_changed=float(levels.any(axis=1).mean()),
-    )
-
-
-def _levels(values: NDArray[np.float32]) -> NDArray[np.int16]:
-    return (values * 255 + 0.5).astype(np.int16)
-
-
-def crops(size: tuple[int, int]) -> list[NDArray[np.float32]]:
-    """The middle of each photograph that ships, mirrored where it is too small, (H, W, 3) in [0, 1]."""
-    found = []
-    for path in samples.photographs():
-        pixels = images.read(path).pixels
-        missing = [max(wanted - there, 0) for wanted, there in zip(size, pixels.shape[:2], strict=True)]
-        pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-        top, left = (pixels.shape[0] - size[0]) // 2, (pixels.shape[1] - size[1]) // 2
-        found.append(pixels[top : top + size[0], left : left + size[1]].astype(np.float32) / 255)
-    return found
-
-
-def run_whole(backend: Backend, pictures: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Each picture in one piece."""
-    return [upscale(backend, picture, tiling=Tiling(whole=True)).sr for picture in pictures]
-
-
 def check_parity(backend: Backend, reference: Backend) -> Agreement:
-    """Compares with torch on photographs of several sizes. Raises ParityFailed."""
-    pictures = [crop for size in PARITY_SIZES for crop in crops(size)]
-    found, wanted = run_whole(backend, pictures), run_whole(reference, pictures)
-    pair = np.stack(crops(PARITY_SIZES[0])[:2]).transpose(0, 3, 1, 2)
-    found += list(backend.infer(pair).transpose(0, 2, 3, 1))
-    wanted += list(reference.infer(pair).transpose(0, 2, 3, 1))
-    agreement = compare(found, wanted)
-    if backend.spec.dtype == "fp32":
-        good, expected = agreement.max_difference <= FP32_TOLERANCE, f"at most {FP32_TOLERANCE:g}"
-    else:
-        good, expected = (
-            agreement.psnr_db >= FP16_PSNR and agreement.max_level <= 1,
-            f"at least {FP16_PSNR} dB and at most 1 level",
-        )
-    if not good:
-        found = f"{agreement.max_difference:.2g}, {agreement.psnr_db:.1f} dB, {agreement.max_level} levels"
+    """Compares with torch on photographs of several sizes, and on a batch of two. Raises ParityFailed."""
+    comparison = parity.backends(backend, reference, [lr for size in PARITY_SIZES for lr in parity.photographs(size)])
+    pair = np.stack(parity.photographs(PARITY_SIZES[0])[:2]).transpose(0, 3, 1, 2)
+    for found, wanted in zip(backend.infer(pair), reference.infer(pair), strict=True):
+        comparison.add(found.transpose(1, 2, 0), wanted.transpose(1, 2, 0))
+    agreement = comparison.agreement()
+    dtype = backend.spec.dtype
+    good = parity.Tolerance(min_psnr_db=parity.MIN_PSNR_DB[dtype]).accepts(agreement)
+    if not good or (dtype == "fp32" and agreement.max_difference > FP32_TOLERANCE):
+        found_text = f"{agreement.max_difference:.2g}, {agreement.psnr_db:.1f} dB, {agreement.max_level} levels"
+        at_most = f", at most {FP32_TOLERANCE:g}" if dtype == "fp32" else ""
         raise ParityFailed(
-            f"the exported graph differs from torch by {found}",
-            expected=expected,
-            remedy="--precision fp32" if backend.spec.dtype == "fp16" else "",
+            f"the exported graph differs from torch by {found_text}",
+            expected=f"at least {parity.MIN_PSNR_DB[dtype]:g} dB and at most 1 level{at_most}",
+            remedy="--precision fp32" if dtype == "fp16" else "",
         )
     return agreement
 
 
 def measure_halo(backend: Backend) -> tuple[int, Agreement]:
-    """The smallest halo in LR pixels at which tiles change at most HALO_SHARE of the pixels, each by one level at most.
+    """The smallest halo in LR pixels at which tiles change at most TILED_SHARE of the pixels, each by one level at most.
 
     Tiles are as small as they ever get (SMALLEST_KEEP), so that every pixel is near a cut: larger tiles change fewer.
     Raises ParityFailed where MAX_HALO is not enough.
     """
+    tolerance = parity.Tolerance(max_share=parity.TILED_SHARE)
     for halo in range(MULTIPLE_OF, MAX_HALO + 1, MULTIPLE_OF):
         size = 2 * halo + SMALLEST_KEEP
         side = 2 * halo + TILES_PER_SIDE * SMALLEST_KEEP
-        pictures = crops((side, side))
-        wanted = run_whole(backend, pictures)
-        tiled = [upscale(backend, picture, tiling=Tiling(tile=(size, size), halo=halo)).sr for picture in pictures]
-        agreement = compare(tiled, wanted)
-        if agreement.max_level <= 1 and agreement.share_changed <= HALO_SHARE:
+        pictures = parity.photographs((side, side))
+        tiled = (upscale(backend, picture, tiling=Tiling(tile=(size, size), halo=halo)).sr for picture in pictures)
+        agreement = parity.compare(tiled, (parity.whole(backend, picture) for picture in pictures)).agreement()
+        if tolerance.accepts(agreement):
             return halo, agreement
     raise ParityFailed(
-        f"tiles with a halo of {MAX_HALO} still change {agreement.share_changed:.2%} of the pixels",
-        expected=f"at most {HALO_SHARE:.1%} by one level",
+        f"tiles with a halo of {MAX_HALO} still change {agreement.share_off_by_one:.2%} of the pixels",
+        expected=f"at most {parity.TILED_SHARE:.1%} by one level",
     )
 
 
@@ -216,7 +151,7 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
 
     unmeasured = model(halo=MAX_HALO)
     with OnnxRuntimeBackend(unmeasured) as backend, TorchBackend(network, unmeasured.spec, device="cpu") as reference:
-        parity = check_parity(backend, reference)
+        agreement = check_parity(backend, reference)
         halo, tiled = measure_halo(backend)
     final = model(halo=halo)
     atomic.write(output, final.content)
@@ -227,9 +162,10 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
         f"({1 - final.costs.macs_720p / before:.1%} saved)"
     )
     print(
-        f"  graph ~ torch: {parity.psnr_db:.1f} dB, largest difference {parity.max_difference:.1e}, {parity.max_level} levels"
+        f"  graph ~ torch: {agreement.psnr_db:.1f} dB, largest difference {agreement.max_difference:.1e}, "
+        f"{agreement.max_level} levels"
     )
-    print(f"  halo {halo}: tiles change {tiled.share_changed:.4%} of the pixels by {tiled.max_level} level")
+    print(f"  halo {halo}: tiles change {tiled.share_off_by_one:.4%} of the pixels by {tiled.max_level} level")
 
 
 def main(arguments: list[str]) -> int:

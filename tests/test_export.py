@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from gpsr_deploy import checkpoint_file, onnx_file
+from gpsr_deploy import checkpoint_file, onnx_file, parity
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.errors import ModelRefused, OutputUnwritable, ParityFailed, UsageError
 from gpsr_deploy.spec import SRSpec
@@ -45,15 +45,15 @@ def test_the_measured_halo_is_the_smallest(program, onnx_path: Path):
     with OnnxRuntimeBackend(onnx_file.read(onnx_path)) as backend:
         halo, agreement = program.measure_halo(backend)
         assert agreement.max_level <= 1
-        assert agreement.share_changed <= program.HALO_SHARE
+        assert agreement.share_off_by_one <= parity.TILED_SHARE
         if halo > 3:
             size, side = 2 * (halo - 3) + SMALLEST_KEEP, 2 * (halo - 3) + program.TILES_PER_SIDE * SMALLEST_KEEP
-            pictures = program.crops((side, side))
+            pictures = parity.photographs((side, side))
             tiled = [
                 upscale(backend, picture, tiling=Tiling(tile=(size, size), halo=halo - 3)).sr for picture in pictures
             ]
-            smaller = program.compare(tiled, program.run_whole(backend, pictures))
-            assert smaller.max_level > 1 or smaller.share_changed > program.HALO_SHARE
+            smaller = parity.compare(tiled, [parity.whole(backend, picture) for picture in pictures]).agreement()
+            assert smaller.max_level > 1 or smaller.share_off_by_one > parity.TILED_SHARE
 
 
 class SeesAll:
@@ -107,17 +107,6 @@ def test_weights_that_overflow_in_fp16_leave_no_file(tmp_path: Path, checkpoint_
     with pytest.raises((ParityFailed, ModelRefused)):
         program.export(tmp_path / "wild.safetensors", tmp_path / "model.onnx", dtype="fp16")
     assert [path.name for path in tmp_path.iterdir()] == ["wild.safetensors"]
-
-
-def test_compare_counts_levels_and_pixels(program):
-    wanted = np.zeros((10, 10, 3), np.float32)
-    found = wanted.copy()
-    found[0, 0, 1] = 2 / 255
-    agreement = program.compare([found], [wanted])
-    assert agreement.max_level == 2
-    assert agreement.share_changed == pytest.approx(0.01)
-    assert agreement.max_difference == pytest.approx(2 / 255)
-    assert agreement.psnr_db == pytest.approx(-10 * np.log10((2 / 255) ** 2 / 300))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import doctor, infer, inspect, program
+from gpsr_deploy.cli import doctor, infer, inspect, program, validate
 from gpsr_deploy.cli.signals import ending_on_signals
 from gpsr_deploy.errors import UsageError
 
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"gpsr-deploy {__version__}")
     top.set_defaults(run=lambda _options: _show_start(top))
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (infer, inspect, doctor):
+    for command in (infer, validate, inspect, doctor):
         command.add_to(commands)
     return top
 

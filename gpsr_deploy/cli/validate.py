@@ -1,0 +1,182 @@
+"""`gpsr-trt validate`: proves, seam by seam, that a model computes what it was made from."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpsr_deploy.cli import output
+from gpsr_deploy.cli.arguments import not_negative, positive
+from gpsr_deploy.errors import InputUnreadable, ModelRefused, ParityFailed, UsageError
+
+if TYPE_CHECKING:
+    from gpsr_deploy.backends import Backend
+    from gpsr_deploy.parity import Comparison, Pixels, Tolerance
+
+LARGEST = (240, 240)
+"""LR pixels of a picture that are compared, from its middle: in one piece they take a gigabyte or two."""
+
+KINDS = {".safetensors": "torch", ".onnx": "onnx", ".plan": "engine"}
+"""What the two sides of a seam are called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What is printed of one seam: the keys of `--json`."""
+
+    seam: str
+    images: int
+    psnr_db: float | None
+    """None where all values are equal."""
+    max_level: int
+    share_off_by_one: float
+    non_finite: int
+    ok: bool
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "validate",
+        help="prove that a model computes what it was made from",
+        description="Compares a model with what it was made from, and tiles with whole pictures. 7 where a seam does not hold.",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--engine", type=Path, metavar="FILE", help="the model to judge (default: the one that ships for -s)"
+    )
+    which.add_argument(
+        "-s", "--scale", type=positive, default=4, metavar="N", help="of the model that ships (default 4)"
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="what it was made from: a .safetensors, or an .onnx, of the same weights",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="pictures to compare on (default: the photographs that ship)"
+    )
+    parser.add_argument("--max-level", type=not_negative, default=1, metavar="N", help="8-bit levels (default 1)")
+    parser.add_argument(
+        "--min-psnr", type=float, metavar="DB", help="against the reference (default: 100 for fp32, 60 for fp16)"
+    )
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda[:INDEX] (default: auto)")
+    parser.add_argument(
+        "--save", type=Path, default=Path(), metavar="DIR", help="where a failing case is drawn (default: here)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a seam")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a row per seam. Raises ParityFailed where one is not ok."""
+    from gpsr_deploy import models, parity
+    from gpsr_deploy.backends import open_backend
+
+    engine = options.engine or models.shipped(options.scale)
+    if options.min_psnr is not None and not 0 <= options.min_psnr < math.inf:
+        raise UsageError(f"--min-psnr {options.min_psnr}", expected="a number of dB from 0")
+    pictures = _pictures(options.images)
+    failed = []
+    with contextlib.ExitStack() as stack:
+        judged = stack.enter_context(open_backend(engine, device=options.device))
+        for seam, tolerance, comparison in _seams(judged, engine, pictures, options, stack):
+            row = _row(seam, tolerance, comparison)
+            _show(row, tolerance, as_json=options.json)
+            if not row.ok:
+                _draw(options.save / f"validate-{seam}.png", parity.picture_of_worst(comparison))
+                failed.append(seam)
+    if failed:
+        raise ParityFailed(
+            f"{' and '.join(failed)} {'do' if len(failed) > 1 else 'does'} not hold",
+            expected="what the rows above state",
+            remedy="the fp32 model, or export and build it anew",
+            path=engine,
+        )
+    if not options.reference:
+        output.say(
+            "only tiles were compared. Try: --reference with the weights, or the ONNX file, that the model was made from"
+        )
+    return 0
+
+
+def _seams(
+    judged: Backend, engine: Path, pictures: list[Pixels], options: argparse.Namespace, stack: contextlib.ExitStack
+) -> Iterator[tuple[str, Tolerance, Comparison]]:
+    """Name, tolerance and comparison of each seam, as soon as it is known."""
+    from gpsr_deploy import parity
+    from gpsr_deploy.backends import open_backend
+
+    if options.reference:
+        reference = stack.enter_context(open_backend(options.reference, device=options.device))
+        if reference.spec.checkpoint_sha256 != judged.spec.checkpoint_sha256:
+            raise ModelRefused(
+                f"the reference is made of the weights {reference.spec.checkpoint_sha256[:12]}...",
+                expected=f"those of the model, {judged.spec.checkpoint_sha256[:12]}...",
+                path=options.reference,
+            )
+        seam = f"{KINDS[options.reference.suffix.lower()]}~{KINDS[engine.suffix.lower()]}"
+        least = parity.MIN_PSNR_DB[judged.spec.dtype] if options.min_psnr is None else options.min_psnr
+        tolerance = parity.Tolerance(min_psnr_db=least, max_level=options.max_level)
+        yield seam, tolerance, parity.backends(judged, reference, pictures)
+    if judged.spec.tiling == "aligned":
+        tolerance = parity.Tolerance(max_level=options.max_level, max_share=parity.TILED_SHARE)
+        yield "whole~tiled", tolerance, parity.tiling(judged, pictures)
+
+
+def _pictures(folder: Path | None) -> list[Pixels]:
+    from gpsr_deploy import images, jobs, parity
+
+    if folder is None:
+        return parity.photographs(LARGEST)
+    if not folder.is_dir():
+        raise InputUnreadable("this is no folder", expected="a folder of pictures", path=folder)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in jobs.READ_SUFFIXES)
+    if not paths:
+        raise InputUnreadable("the folder holds no pictures", expected="PNG, JPEG, WebP, TIFF or GIF", path=folder)
+    return [parity.middle(images.read(path).pixels, LARGEST) for path in paths]
+
+
+def _row(seam: str, tolerance: Tolerance, comparison: Comparison) -> Row:
+    found = comparison.agreement()
+    return Row(
+        seam=seam,
+        images=found.images,
+        psnr_db=found.psnr_db if math.isfinite(found.psnr_db) else None,
+        max_level=found.max_level,
+        share_off_by_one=found.share_off_by_one,
+        non_finite=found.non_finite,
+        ok=tolerance.accepts(found),
+    )
+
+
+def _show(row: Row, tolerance: Tolerance, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        output.data(asdict(row))
+        return
+    psnr = "equal" if row.psnr_db is None else f"{row.psnr_db:.1f} dB"
+    wanted = f"at most {tolerance.max_level} level"
+    wanted += f", at least {tolerance.min_psnr_db:g} dB" if tolerance.min_psnr_db else ""
+    wanted += f" on {tolerance.max_share:.1%} of the pixels" if tolerance.max_share < 1 else ""
+    output.text(
+        f"{'ok  ' if row.ok else 'FAIL'} {row.seam:14} {row.images} pictures, {psnr}, {row.max_level} level, "
+        f"{row.share_off_by_one:.4%} of the pixels off, {row.non_finite} not finite   ({wanted})"
+    )
+
+
+def _draw(path: Path, worst: object) -> None:
+    """Saves where results are furthest apart: wanted, found, difference."""
+    from gpsr_deploy import images
+
+    if worst is None:
+        return
+    images.write(path, images.Picture(pixels=worst), overwrite=True)  # type: ignore[arg-type]
+    output.say(f"drawn in {path}: wanted, found, and their difference scaled to full range")
