@@ -11,15 +11,13 @@ takes), `run.json` (recipe, data, machine), `log.jsonl`, `sheets/` and, at the e
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import platform
-import re
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +31,12 @@ from data import Photograph, Split, read_split
 from degradations import to_8_bit
 from gpsr_deploy import atomic, checkpoint_file, metrics
 from gpsr_deploy.cli import output, program
-from gpsr_deploy.cli.arguments import not_negative, positive
 from gpsr_deploy.errors import NonFinite, UsageError
-from gpsr_deploy.family import MULTIPLE_OF, PARTS
+from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, fold
 from journal import Journal, Line
-from losses import ALPHA, BETA, gpsr_loss
+from losses import gpsr_loss
+from options import parse, recipe_of
 from patches import Patches
 from processes import Processes, WithMaps, join
 from state import Recipe, Run, take_up
@@ -56,6 +54,21 @@ def learning_rate(recipe: Recipe, *, step: int, progress: float) -> float:
     warm = min(1.0, (step + 1) / recipe.warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return warm * (1e-7 + (recipe.learning_rate - 1e-7) * cosine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """When a run ends: after so many steps, or when so many minutes have been spent in steps."""
+
+    steps: int | None
+    minutes: float | None
+
+    def progress(self, run: Run) -> float:
+        """How far the run is, from 0 to 1 or a little above."""
+        if self.steps is not None:
+            return run.step / self.steps
+        assert self.minutes is not None, "a run ends by steps or by minutes"
+        return run.seconds / (60 * self.minutes)
 
 
 def train_step(
@@ -131,14 +144,13 @@ def train(
     forward: Forward,
     teacher: GPSR | None,
     processes: Processes,
-    steps: int | None,
-    minutes: float | None,
+    length: Length,
     every: int,
     provenance: dict[str, object],
     tensorboard: bool,
     split_time: bool,
 ) -> None:
-    """Steps until `steps` or `minutes` are full, with a validation, a log line and a checkpoint every `every` steps.
+    """Steps until `length` is full, with a validation, a log line and a checkpoint every `every` steps.
 
     SIGINT and SIGTERM end it after the step at hand, with a checkpoint, as SystemExit of 128 + the signal.
     """
@@ -152,22 +164,18 @@ def train(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
 
-    def progress() -> float:
-        if steps is not None:
-            return run.step / steps
-        assert minutes is not None, "a run ends by steps or by minutes"
-        return run.seconds / (60 * minutes)
-
     watch = Stopwatch(run.device, on=split_time)
-    journal = Journal(out, step=run.step, progress=progress(), tensorboard=tensorboard) if processes.leads else None
+    journal = (
+        Journal(out, step=run.step, progress=length.progress(run), tensorboard=tensorboard) if processes.leads else None
+    )
     share = recipe.batch // processes.size
     before = time.monotonic()
-    while progress() < 1:
+    while length.progress(run) < 1:
         first = run.step * recipe.batch + processes.rank * share
         lr, hr = patches.batch(seed=recipe.seed, first=first, count=share)
         lr = lr.contiguous(memory_format=run.layout)
         for group in run.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, step=run.step, progress=progress())
+            group["lr"] = learning_rate(recipe, step=run.step, progress=length.progress(run))
         watch.lap("data")
         loss = train_step(run, lr, hr, forward=forward, teacher=teacher, processes=processes, watch=watch)
         run.losses.append(loss)
@@ -175,9 +183,9 @@ def train(
         lead, ended = processes.sums(((now - before) * processes.leads, ended_by), run.device)
         run.seconds, before = run.seconds + lead, now
         if journal:
-            journal.stepped(step=run.step, progress=progress(), loss=loss, patches=recipe.batch)
+            journal.stepped(step=run.step, progress=length.progress(run), loss=loss, patches=recipe.batch)
         watch.lap("logging")
-        boundary = run.step % every == 0 or progress() >= 1
+        boundary = run.step % every == 0 or length.progress(run) >= 1
         if journal and boundary:
             psnr = validate(run.ema, validation, run.device)
             finite_losses = [loss for loss in run.losses if math.isfinite(loss)]
@@ -211,138 +219,6 @@ def train(
         if split_time:
             output.text(watch.split())
     processes.wait()
-
-
-def positive_float(text: str) -> float:
-    """A finite number above 0."""
-    return _number(text, above=0.0)
-
-
-def not_negative_float(text: str) -> float:
-    """A finite number from 0."""
-    return 0.0 if text.strip() in ("0", "0.0") else _number(text, above=0.0)
-
-
-def _number(text: str, *, above: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not above < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above {above:g}")
-    return value
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train a GPSR network.", formatter_class=Help)
-    parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
-    parser.add_argument("--scale", type=int, choices=[4, 8], default=4)
-    parser.add_argument("--out", type=Path, required=True, help="folder of this run; an existing run goes on")
-
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="a folder of pictures, of tar shards, or DIV2K as downloaded; or one .tar or .zip",
-    )
-    data.add_argument("--validation", type=Path, help="the same for validation, instead of a part of --data")
-    data.add_argument(
-        "--degradation", choices=["bi", "bd", "bd7"], default="bi", help="how LR is made: train/degradations.py"
-    )
-
-    length = parser.add_argument_group("length").add_mutually_exclusive_group(required=True)
-    length.add_argument("--minutes", type=positive_float, help="the cosine ends when so much time was spent in steps")
-    length.add_argument("--steps", type=positive, help="the cosine ends at this step")
-
-    recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--batch", type=positive, default=16, help="LR patches per step, over all processes")
-    recipe.add_argument("--patch", type=positive, default=24, help="LR pixels per side of a patch, a multiple of 3")
-    recipe.add_argument("--learning-rate", type=positive_float, default=1e-3, help="peak of the cosine")
-    recipe.add_argument("--warmup", type=positive, default=200, help="steps")
-    recipe.add_argument("--clip", type=positive_float, default=1.0, help="largest norm of the gradient")
-    recipe.add_argument("--ema", type=positive_float, default=0.999, help="decay of the averaged weights per step")
-    recipe.add_argument("--seed", type=not_negative, default=0)
-    recipe.add_argument("--start", type=Path, help="a checkpoint of the same network to start from, not bicubic")
-    recipe.add_argument("--teacher", type=Path, help="a checkpoint of any member at this scale to learn from as well")
-    recipe.add_argument("--teacher-weight", type=positive_float, default=1.0, help="of L1(SR, teacher's SR)")
-
-    ablations = parser.add_argument_group("ablations (Tables 2 and 3 of the paper)")
-    ablations.add_argument("--no-gradient-branch", action="store_true", help="the SR branch alone")
-    ablations.add_argument("--no-lrsam", action="store_true", help="no spatial attention in the SR branch")
-    ablations.add_argument("--no-crfs", action="store_true", help="no gate over the SR branch's residual branches")
-    ablations.add_argument("--plain-blocks", action="store_true", help="both: plain residual blocks in the SR branch")
-    ablations.add_argument("--alpha", type=not_negative_float, default=ALPHA, help="weight of the loss's gradient maps")
-    ablations.add_argument("--beta", type=not_negative_float, default=BETA, help="weight of the gradient of SR")
-
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda[:i]")
-    machine.add_argument("--threads", type=positive, help="CPU threads; all where it is not given")
-    machine.add_argument("--bf16", action="store_true", help="bfloat16 autocast in the forward pass")
-    machine.add_argument(
-        "--compile", action="store_true", help="torch.compile: faster steps on a GPU, a minute to start"
-    )
-    machine.add_argument(
-        "--channels-last", action=argparse.BooleanOptionalAction, default=True, help="layout of weights and activations"
-    )
-
-    seeing = parser.add_argument_group("seeing it")
-    seeing.add_argument(
-        "--every", type=positive, default=500, help="steps between validations with checkpoint and sheet"
-    )
-    seeing.add_argument("--tensorboard", action="store_true", help="log to OUT/tensorboard as well")
-    seeing.add_argument("--split-time", action="store_true", help="at the end, print where the time of the steps went")
-    options = parser.parse_args(arguments)
-    if options.patch % MULTIPLE_OF:
-        parser.error(f"--patch {options.patch}: expected a multiple of {MULTIPLE_OF}")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", options.device):
-        parser.error(f"--device {options.device}: expected cpu, cuda or cuda:INDEX")
-    if options.seed >= 1 << 63:
-        parser.error(f"--seed {options.seed}: expected a number below 2^63")
-    if options.ema >= 1:
-        parser.error(f"--ema {options.ema}: expected a number below 1")
-    return options
-
-
-class Help(argparse.HelpFormatter):
-    """Adds the default of an option to its help, where it has one that says something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        says = action.help and action.default not in (None, False, True, argparse.SUPPRESS)
-        return f"{action.help} (default %(default)s)" if says else action.help
-
-
-def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The recipe that a command line asks for. Raises GpsrError for a checkpoint that cannot be read."""
-    left_out = {
-        "gradient_branch": options.no_gradient_branch,
-        "lrsam": options.no_lrsam or options.plain_blocks,
-        "crfs": options.no_crfs or options.plain_blocks,
-    }
-
-    def sha256(path: Path | None) -> str | None:
-        return checkpoint_file.read_info(path).sha256 if path else None
-
-    return Recipe(
-        model=options.model,
-        scale=options.scale,
-        without=tuple(part for part in PARTS if left_out[part]),
-        degradation=options.degradation,
-        batch=options.batch,
-        patch=options.patch,
-        learning_rate=options.learning_rate,
-        warmup=options.warmup,
-        clip=options.clip,
-        ema=options.ema,
-        alpha=options.alpha,
-        beta=options.beta,
-        start=sha256(options.start),
-        teacher=sha256(options.teacher),
-        teacher_weight=options.teacher_weight,
-        seed=options.seed,
-        bf16=options.bf16,
-    )
 
 
 def start_from(run: Run, path: Path) -> None:
@@ -424,8 +300,7 @@ def main(arguments: list[str]) -> int:
             forward=wrapped(run, processes, compiled=options.compile),
             teacher=load_teacher(options.teacher, run) if options.teacher else None,
             processes=processes,
-            steps=options.steps,
-            minutes=options.minutes,
+            length=Length(steps=options.steps, minutes=options.minutes),
             every=options.every,
             provenance=provenance,
             tensorboard=options.tensorboard,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.cli.arguments import not_negative, positive
-from gpsr_deploy.errors import InputUnreadable, ModelRefused, ParityFailed, UsageError
+from gpsr_deploy.cli.arguments import not_negative, not_negative_float, positive
+from gpsr_deploy.errors import InputUnreadable, ModelRefused, ParityFailed
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
@@ -64,7 +64,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("--max-level", type=not_negative, default=1, metavar="N", help="8-bit levels (default 1)")
     parser.add_argument(
-        "--min-psnr", type=float, metavar="DB", help="against the reference (default: 100 for fp32, 60 for fp16)"
+        "--min-psnr",
+        type=not_negative_float,
+        metavar="DB",
+        help="against the reference (default: 100 for fp32, 60 for fp16)",
     )
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda[:INDEX] (default: auto)")
     parser.add_argument(
@@ -80,8 +83,6 @@ def run(options: argparse.Namespace) -> int:
     from gpsr_deploy.backends import open_backend
 
     engine = options.engine or models.shipped(options.scale)
-    if options.min_psnr is not None and not 0 <= options.min_psnr < math.inf:
-        raise UsageError(f"--min-psnr {options.min_psnr}", expected="a number of dB from 0")
     pictures = _pictures(options.images)
     failed = []
     with contextlib.ExitStack() as stack:
