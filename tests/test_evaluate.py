@@ -1,6 +1,7 @@
 """Evaluation: the protocol by hand on small pictures, published figures on the real sets, tables that can be read."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,12 @@ import evaluate
 import paper
 from gpsr_deploy import images, metrics
 from gpsr_deploy.backends import open_backend
+from gpsr_deploy.ensemble import SelfEnsemble
 from gpsr_deploy.errors import InputUnreadable, ModelRefused, UsageError
 from gpsr_deploy.upscale import Tiling, upscale
 
-SETS = Path(__file__).parent.parent.parent / "shared" / "data"
+SHARED = Path(__file__).parent.parent.parent / "shared"
+SETS = SHARED / "data"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,29 @@ def test_a_model_is_scored_on_what_the_degradation_makes(capsys, tiny_set, onnx_
     assert list(found) == ["set", "images", "psnr", "ssim"]
     assert (found["set"], found["images"]) == ("Set5", 2)
     assert (found["psnr"], found["ssim"]) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_the_self_ensemble_is_what_is_scored(capsys, tiny_set, onnx_path):
+    assert evaluate.main(["--engine", str(onnx_path), "-x", "--device", "cpu", "--json", str(tiny_set)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    whole = Tiling(whole=True)
+    with open_backend(onnx_path, device="cpu") as plain:
+        wanted, without = (
+            by_hand(tiny_set, lambda lr, b=backend: upscale(b, lr, tiling=whole).sr, lambda hr: matlab_lr(hr, "bi"))
+            for backend in (SelfEnsemble(plain), plain)
+        )
+    assert (found["psnr"], found["ssim"]) == pytest.approx(wanted, abs=1e-9)
+    assert found["psnr"] != pytest.approx(without[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(("options", "tiling"), [([], Tiling(whole=True)), (["--tile", "15"], Tiling(tile=(15, 15)))])
+def test_pictures_are_run_whole_unless_tiles_are_asked_for(tiny_set, onnx_path, monkeypatch, options, tiling):
+    seen = set()
+    monkeypatch.setattr(
+        evaluate, "upscale", lambda b, lr, *, tiling: (seen.add(tiling), upscale(b, lr, tiling=tiling))[1]
+    )
+    assert evaluate.main(["--engine", str(onnx_path), *options, "--device", "cpu", str(tiny_set)]) == 0
+    assert seen == {tiling}
 
 
 def test_torch_and_onnxruntime_score_alike(capsys, tiny_set, onnx_path, checkpoint_path):
@@ -127,6 +153,34 @@ def test_a_set_without_pictures_is_unreadable(tmp_path):
         evaluate.main(["--bicubic", str(tmp_path / "nowhere")])
 
 
+def test_hidden_files_are_passed_over_and_other_files_are_not(tmp_path, tiny_set):
+    (tmp_path / "a.png").write_bytes((tiny_set / "colour.png").read_bytes())
+    (tmp_path / ".DS_Store").write_bytes(b"of a file browser")
+    assert evaluate.evaluate(tmp_path, evaluate.bicubic(4), scale=4).images == 1
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(InputUnreadable):
+        evaluate.evaluate(tmp_path, evaluate.bicubic(4), scale=4)
+
+
+@pytest.mark.parametrize(("scale", "side"), [(4, 20), (8, 32)])
+def test_a_picture_that_is_too_small_to_be_scored_is_refused(tmp_path, photo, scale, side):
+    """11 pixels must be left for SSIM's window: 20 - 2 * 4, 32 - 2 * 8."""
+    cv2.imwrite(str(tmp_path / "a.png"), photo[:side, :side])
+    assert np.isfinite(evaluate.evaluate(tmp_path, evaluate.bicubic(scale), scale=scale).ssim)
+    for smaller in (side - 1, 3, 1):
+        cv2.imwrite(str(tmp_path / "a.png"), photo[:smaller, :200])
+        with pytest.raises(InputUnreadable, match=f"at least {side}x{side}"):
+            evaluate.evaluate(tmp_path, evaluate.bicubic(scale), scale=scale)
+
+
+def test_an_exact_result_has_no_psnr_in_json(capsys, tmp_path):
+    cv2.imwrite(str(tmp_path / "white.png"), np.full((64, 64, 3), 255, np.uint8))
+    assert evaluate.main(["--bicubic", "--json", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["psnr"] is None
+    assert found["ssim"] == pytest.approx(1)
+
+
 @pytest.mark.parametrize("device", ["abacus", "cuda:x"])
 def test_a_device_that_is_none_is_a_usage_error(tiny_set, onnx_path, device):
     with pytest.raises(UsageError):
@@ -152,6 +206,23 @@ def test_bicubic_is_as_published(sets, name, scale, psnr, ssim):
     found = evaluate.evaluate(sets / name, evaluate.bicubic(scale), scale=scale)
     assert found.psnr == pytest.approx(psnr, abs=0.02)
     assert found.ssim == pytest.approx(ssim, abs=0.003)
+
+
+@pytest.mark.slow
+def test_published_rows_are_those_of_the_papers_tables():
+    path = SHARED / "paper" / "gpsr_2023.txt"
+    if not path.is_file():
+        pytest.skip(f"the paper is not here: no file {path}")
+    printed = []
+    for table in re.findall(r"\*\*Table [45]\.\*\*.*?\n\n\n?\S*.*?(?=\n\n\n|\n## )", path.read_text(), re.DOTALL):
+        for cells in (line.split("\t") for line in table.splitlines()):
+            if len(cells) == 9 and cells[1].endswith("M"):
+                scores = [tuple(float(number) for number in cell.split("/")) for cell in cells[4:]]
+                printed.append((f"{cells[0].split(' [')[0]} (paper)", dict(zip(paper.SETS, scores, strict=True))))
+    assert len(printed) == 11 + 11 + 7
+    assert [(row.method, row.scores) for row in paper.ROWS if row.method.endswith("(paper)")] == printed
+    protocols = [(row.scale, row.degradation) for row in paper.ROWS if row.method == "GPSR (paper)"]
+    assert protocols == [(4, "bi"), (8, "bi"), (8, "bd")]
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
 """Runs: the same bits after any death, refusals that lose nothing, processes that agree, and what a run leaves behind."""
 
 import dataclasses
+import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import types
+import weakref
 from pathlib import Path
 
 import cv2
@@ -14,14 +18,27 @@ import pytest
 import safetensors.torch
 import torch
 
+import degradations
+import journal
+import losses
+import options as command_line
+import patches
 import publish
 import sheet
 import state
 import stopwatch
 import train
-from gpsr_deploy import checkpoint_file, images
-from gpsr_deploy.errors import BackendUnavailable, GpsrError, InputUnreadable, OutputUnwritable, UsageError
-from gpsr_deploy.network import build
+from data import Photograph
+from gpsr_deploy import checkpoint_file, images, metrics
+from gpsr_deploy.errors import (
+    BackendUnavailable,
+    GpsrError,
+    InputUnreadable,
+    OutOfMemory,
+    OutputUnwritable,
+    UsageError,
+)
+from gpsr_deploy.network import build, gradient_map
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,6 +106,18 @@ def interrupt():
     raise Killed
 
 
+def counted(monkeypatch):
+    """A list that grows by one with every step made from now on: a run that begins anew ends with the same bits, too."""
+    train_step, steps = train.train_step, []
+
+    def count(*batch, **options):
+        steps.append(1)
+        return train_step(*batch, **options)
+
+    monkeypatch.setattr(train, "train_step", count)
+    return steps
+
+
 def require_same(out, uninterrupted):
     found, wanted = tensors(out), tensors(uninterrupted)
     assert list(found) == list(wanted)
@@ -117,8 +146,60 @@ def test_a_run_killed_and_resumed_gives_the_same_bits(folder, uninterrupted, tmp
     killed_at(monkeypatch, step, interrupt)
     with pytest.raises(Killed):
         run(folder, tmp_path)
+    steps = counted(monkeypatch)
     assert run(folder, tmp_path) == 0
     require_same(tmp_path, uninterrupted)
+    assert len(steps) == (6 if step < 3 else 3)
+
+
+KILLED = """
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path[:0] = [sys.argv[1]]
+import train
+from gpsr_deploy import atomic
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+match sys.argv[2]:
+    case "in a step":
+        backward = train.torch.Tensor.backward
+        calls = []
+        train.torch.Tensor.backward = lambda loss: (calls.append(1), len(calls) == 5 and die(), backward(loss))
+    case "before the checkpoint has its name":
+        publish = atomic.publish
+        atomic.publish = lambda *names, **options: (
+            names[1].name == "last.next.safetensors" and (names[1].parent / "last.safetensors").exists() and die(),
+            publish(*names, **options),
+        )
+    case "between two renames":
+        replace = Path.replace
+        Path.replace = lambda path, target: (
+            path.stem == "last.next" and (path.parent / "last.before.safetensors").exists() and die(),
+            replace(path, target),
+        )
+train.main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize("where", ["in a step", "before the checkpoint has its name", "between two renames"])
+def test_a_process_killed_with_sigkill_and_resumed_gives_the_same_bits(
+    folder, uninterrupted, tmp_path, monkeypatch, where
+):
+    command = [sys.executable, "-c", KILLED, str(ROOT / "train"), where, "--data", str(folder), "--out", str(tmp_path)]
+    ended = subprocess.run([*command, *OPTIONS.split()], capture_output=True, check=False, timeout=300)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    steps = counted(monkeypatch)
+    assert run(folder, tmp_path) == 0
+    require_same(tmp_path, uninterrupted)
+    assert len(steps) == 3
+    assert not [path for path in tmp_path.rglob(".*") if path.name.endswith(".tmp")]
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "last.next.safetensors"])
@@ -145,14 +226,18 @@ def test_sigterm_leaves_a_checkpoint_from_which_it_goes_on(folder, uninterrupted
     assert caught.value.code == 143
     with safetensors.safe_open(str(tmp_path / "last.safetensors"), framework="pt") as file:
         assert int(file.metadata()["step"]) >= 4
+    steps = counted(monkeypatch)
     assert run(folder, tmp_path) == 0
     require_same(tmp_path, uninterrupted)
+    assert len(steps) <= 2
 
 
-def test_a_finished_run_is_left_as_it_is(folder, uninterrupted):
-    before = tensors(uninterrupted)
+def test_a_finished_run_is_left_as_it_is(folder, uninterrupted, monkeypatch):
+    before = {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()}
+    steps = counted(monkeypatch)
     assert run(folder, uninterrupted) == 0
-    assert all(torch.equal(value, before[key]) for key, value in tensors(uninterrupted).items())
+    assert not steps
+    assert {path: path.read_bytes() for path in uninterrupted.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -179,8 +264,11 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before_with_a_warning(
         run(folder, tmp_path, "--every", "2")
     last = tmp_path / "last.safetensors"
     last.write_bytes(last.read_bytes()[:-1000])
+    steps = counted(monkeypatch)
     assert run(folder, tmp_path, "--every", "2") == 0
-    assert "warning" in capsys.readouterr().err
+    assert "warning" in (said := capsys.readouterr().err)
+    assert "step 2" in said
+    assert len(steps) == 4
     found, wanted = tensors(tmp_path), tensors(uninterrupted)
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
 
@@ -242,15 +330,75 @@ def test_pictures_smaller_than_a_patch_are_refused(folder, tmp_path):
         run(folder, tmp_path, "--patch", "24")
 
 
-def test_one_flipped_bit_in_the_last_checkpoint_is_noticed(folder, uninterrupted, tmp_path, capsys):
+def test_one_flipped_bit_in_the_last_checkpoint_is_noticed(folder, uninterrupted, tmp_path, monkeypatch, capsys):
     assert run(folder, tmp_path) == 0
     path = tmp_path / "last.safetensors"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+    steps = counted(monkeypatch)
     assert run(folder, tmp_path) == 0
     assert "damaged" in capsys.readouterr().err
     require_same(tmp_path, uninterrupted)
+    assert len(steps) == 3
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_good_one(folder, uninterrupted, tmp_path, monkeypatch):
+    """Killed where the last checkpoint has just become the one before."""
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "last.safetensors").write_bytes(b"damaged")
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda path, target: interrupt() if path.stem == "last.next" else replace(path, target)
+    )
+    with pytest.raises(Killed):
+        run(folder, tmp_path)
+    monkeypatch.undo()
+    assert run(folder, tmp_path) == 0
+    require_same(tmp_path, uninterrupted)
+
+
+def test_where_both_checkpoints_are_damaged_the_run_ends_and_removes_nothing(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    for name in ("last.safetensors", "last.before.safetensors"):
+        (tmp_path / name).write_bytes(b"damaged")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputUnreadable, match="damaged"):
+        run(folder, tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_run_with_other_pictures_is_refused(folder, photo, uninterrupted, tmp_path):
+    shutil.copytree(folder, tmp_path / "more")
+    cv2.imwrite(str(tmp_path / "more" / "e.png"), photo[100:150, 100:162, ::-1])
+    before = (uninterrupted / "last.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="3 pictures.* there, 4 pictures.* here"):
+        run(tmp_path / "more", uninterrupted)
+    assert (uninterrupted / "last.safetensors").read_bytes() == before
+
+
+def test_a_moved_folder_of_pictures_is_the_same(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "out")
+    shutil.copytree(folder, tmp_path / "pictures" / "inside")
+    assert run(tmp_path / "pictures", tmp_path / "out") == 0
+
+
+def test_a_checkpoint_from_before_pictures_were_noted_goes_on(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "last.safetensors"
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        metadata = {key: value for key, value in file.metadata().items() if key not in ("pictures", "sha256")}
+    metadata["sha256"] = state.checksum(tensors(tmp_path), metadata)
+    safetensors.torch.save_file(tensors(tmp_path), path, metadata=metadata)
+    assert run(folder, tmp_path) == 0
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    with state.claimed(tmp_path):
+        with pytest.raises(OutputUnwritable, match="another process"):
+            run(folder, tmp_path)
+    assert run(folder, tmp_path) == 0
 
 
 def test_a_log_line_that_was_cut_off_is_dropped(folder, uninterrupted, tmp_path):
@@ -357,6 +505,130 @@ def test_every_field_of_the_recipe_is_compared(folder, uninterrupted):
             run_there.resume(uninterrupted / "last.safetensors")
 
 
+# --- the recipe, by hand ---
+
+
+@pytest.fixture
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_a_run_is_the_recipe_by_hand(folder, tmp_path, float64):
+    """Adam, warm-up, cosine, clipping and EMA from their formulas, in float64: rounding stays below 1e-9 in six steps."""
+    clip, ema, peak = 0.05, 0.3, 1e-3
+    assert run(folder, tmp_path, "--clip", str(clip), "--ema", str(ema), "--warmup", "3") == 0
+    split = train.read_split(folder, scale=4, smallest=6)
+    source = patches.Patches(split.training, scale=4, patch=6, device=torch.device("cpu"))
+    torch.manual_seed(0)
+    network = build("nano", scale=4)
+    names, weights = zip(*network.named_parameters(), strict=True)
+    average = [weight.detach().clone() for weight in weights]
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    clipped = 0
+    for step in range(6):
+        lr, hr = source.batch(seed=0, first=2 * step, count=2)
+        loss = losses.gpsr_loss(*network.forward_with_maps(lr), hr, alpha=0.1, beta=0.001)
+        gradients = torch.autograd.grad(loss, weights)
+        norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
+        clipped += norm > clip
+        learning_rate = min(1, (step + 1) / 3) * (1e-7 + (peak - 1e-7) * (1 + math.cos(math.pi * step / 6)) / 2)
+        decay = min(ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for number, gradient in enumerate(gradients):
+                gradient = gradient * min(1, clip / (norm + 1e-6))  # as torch clips
+                first[number] = 0.9 * first[number] + 0.1 * gradient
+                second[number] = 0.999 * second[number] + 0.001 * gradient**2
+                unbiased = first[number] / (1 - 0.9 ** (step + 1)), second[number] / (1 - 0.999 ** (step + 1))
+                weights[number].sub_(learning_rate * unbiased[0] / (unbiased[1].sqrt() + 1e-8))
+                average[number] = decay * average[number] + (1 - decay) * weights[number]
+    assert clipped
+    found = tensors(tmp_path)
+    for name, weight, averaged in zip(names, weights, average, strict=True):
+        assert (found[f"network.{name}"] - weight).abs().max() <= 1e-9, name
+        assert (found[f"ema.{name}"] - averaged).abs().max() <= 1e-9, name
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_as_a_cosine_to_1e_7():
+    recipe = types.SimpleNamespace(warmup=10, learning_rate=1e-3)
+    rates = [train.learning_rate(recipe, step=step, progress=0) for step in (0, 4, 9, 50)]
+    assert rates == pytest.approx([1e-4, 5e-4, 1e-3, 1e-3])
+    rates = [train.learning_rate(recipe, step=50, progress=progress) for progress in (0, 0.5, 1, 1.1)]
+    assert rates == pytest.approx([1e-3, (1e-3 + 1e-7) / 2, 1e-7, 1e-7])
+
+
+def minutes(folder, out):
+    """A run of a minute."""
+    options = OPTIONS.replace("--steps 6", "--minutes 1").split()
+    return train.main(["--data", str(folder), "--out", str(out), *options])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock on which a step takes 10 s, and a validation 1000 s."""
+    now = types.SimpleNamespace(seconds=0.0)
+    train_step, validate = train.train_step, train.validate
+
+    def step(*batch, **options):
+        now.seconds += 10
+        return train_step(*batch, **options)
+
+    def validation(*arguments):
+        now.seconds += 1000
+        return validate(*arguments)
+
+    monkeypatch.setattr(train, "train_step", step)
+    monkeypatch.setattr(train, "validate", validation)
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
+    return now
+
+
+def test_minutes_end_the_cosine_after_the_time_spent_in_steps(folder, uninterrupted, tmp_path, clock):
+    """Which, with six steps of equal length, is what --steps 6 does."""
+    assert minutes(folder, tmp_path) == 0
+    require_same(tmp_path, uninterrupted)
+    assert [json.loads(line)["minutes"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [0.5, 1]
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+def test_the_time_spent_counts_across_a_restart(folder, uninterrupted, tmp_path, monkeypatch, clock, forgetful):
+    """As a mutant: a resume that forgets it makes more steps."""
+    killed_at(monkeypatch, 4, interrupt)
+    with pytest.raises(Killed):
+        minutes(folder, tmp_path)
+    if forgetful:
+        resume = state.Run.resume
+        monkeypatch.setattr(
+            state.Run, "resume", lambda run, path: (resume(run, path), forget_number("seconds", 0.0)(run))
+        )
+    steps = counted(monkeypatch)
+    assert minutes(folder, tmp_path) == 0
+    assert len(steps) == (6 if forgetful else 3)
+    if not forgetful:
+        require_same(tmp_path, uninterrupted)
+
+
+def test_what_is_validated_and_kept_as_the_best_is_the_average(folder, tmp_path):
+    network, info = trained(folder, tmp_path, "--steps", "3")
+    found, (line,) = tensors(tmp_path), log(tmp_path)
+    assert all(torch.equal(value, found[f"ema.{key}"]) for key, value in network.state_dict().items())
+    (photograph,) = train.read_split(folder, scale=4, smallest=6).validation
+    with torch.no_grad():
+        sr = degradations.to_8_bit(network(photograph.lr[None, :, :12, :15] / 255.0))[0].permute(1, 2, 0).numpy()
+    by_hand = metrics.psnr(sr, photograph.hr.permute(1, 2, 0).numpy(), shave=4)
+    assert line["val_psnr"] == info.training["val_psnr"] == round(by_hand, 4)
+
+
+def test_a_white_page_among_the_validation_pictures_hides_no_other(folder):
+    """It comes out exact, with an infinite PSNR."""
+    white = Photograph(name="white", hr=torch.full((3, 48, 48), 255).byte(), lr=torch.full((3, 12, 12), 255).byte())
+    (other,) = train.read_split(folder, scale=4).validation
+    network, cpu = build("nano", scale=4), torch.device("cpu")
+    alone = train.validate(network, [other], cpu)
+    assert train.validate(network, [white, other], cpu) == pytest.approx((train.MAX_PSNR + alone) / 2)
+
+
 # --- processes ---
 
 
@@ -397,6 +669,57 @@ def test_two_processes_train_what_one_trains(folder, tmp_path):
     for before, after in zip(log(tmp_path / "one"), log(tmp_path / "two"), strict=True):
         assert before["step"] == after["step"]
         assert before["loss"] == pytest.approx(after["loss"], abs=2e-6)  # which is rounded to 1e-6
+
+
+AS_RANKS_SEE_IT = """
+import math
+import os
+import sys
+
+sys.path[:0] = [sys.argv[1]]
+import train
+
+alone = os.environ["RANK"] == "1"
+match sys.argv[2]:
+    case "one loss is not finite":
+        loss, calls = train.gpsr_loss, []
+        train.gpsr_loss = lambda *a, **k: (calls.append(1), loss(*a, **k) * (math.nan if alone and len(calls) == 2 else 1))[1]
+    case "one finds no checkpoint":
+        sys.argv[-1] += "-elsewhere" * alone
+from gpsr_deploy.cli import program
+
+sys.argv[1:] = sys.argv[3:]
+program.run(train.main)
+"""
+
+
+def two_processes(tmp_path, folder, case, out, *options):
+    driver = tmp_path / "driver.py"
+    driver.write_text(AS_RANKS_SEE_IT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(driver), str(ROOT / "train"), case, *OPTIONS.split(), "--data", str(folder), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, "--out", str(out)], capture_output=True, text=True, env=environment, check=False, timeout=300
+    )
+
+
+def test_a_loss_that_is_not_finite_in_one_process_is_skipped_in_all(folder, tmp_path):
+    """Without heads that a loss reads, too: DistributedDataParallel must not wait for their gradients."""
+    ended = two_processes(tmp_path, folder, "one loss is not finite", tmp_path / "out", "--alpha", "0")
+    assert ended.returncode == 0, ended.stderr
+    assert "find_unused_parameters" not in ended.stderr
+    assert [line["skipped"] for line in log(tmp_path / "out")] == [1, 0]
+    assert all(torch.isfinite(value).all() for value in tensors(tmp_path / "out").values())
+
+
+def test_processes_that_do_not_see_the_same_checkpoint_are_refused(folder, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "out")
+    before = (tmp_path / "out" / "last.safetensors").read_bytes()
+    ended = two_processes(tmp_path, folder, "one finds no checkpoint", tmp_path / "out", "--steps", "9")
+    assert ended.returncode != 0
+    assert "different checkpoints or pictures" in ended.stderr
+    assert (tmp_path / "out" / "last.safetensors").read_bytes() == before
 
 
 def test_a_batch_that_the_processes_cannot_share_is_a_usage_error(folder, tmp_path, monkeypatch):
@@ -481,20 +804,28 @@ def test_a_start_from_another_network_is_refused(folder, tmp_path):
 
 
 def test_a_teacher_pulls_the_result_towards_its_own(folder, photo, tmp_path):
-    """A teacher whose SR is flat grey makes a student greyer than it would become."""
+    """A teacher whose SR is flat grey makes a student the greyer, the more its weight is."""
     teacher = build("nano", scale=4)
     with torch.no_grad():
         teacher.tail.weight.zero_()
         teacher.tail.bias.fill_(0.5)
     checkpoint_file.save(teacher, tmp_path / "grey.safetensors", member="nano", training={})
-    options = ["--steps", "20", "--every", "20", "--learning-rate", "0.003"]
-    alone, _ = trained(folder, tmp_path / "alone", *options)
-    taught, _ = trained(
-        folder, tmp_path / "taught", *options, "--teacher", str(tmp_path / "grey.safetensors"), "--teacher-weight", "30"
+    options = [
+        "--steps",
+        "20",
+        "--every",
+        "20",
+        "--learning-rate",
+        "0.003",
+        "--teacher",
+        str(tmp_path / "grey.safetensors"),
+    ]
+    little, much = (
+        trained(folder, tmp_path / weight, *options, "--teacher-weight", weight)[0] for weight in ("0.1", "30")
     )
     lr = torch.from_numpy(photo[None, :48, :48].transpose(0, 3, 1, 2).copy()) / 255.0
     with torch.inference_mode():
-        distance = [(network(lr) - 0.5).abs().mean().item() for network in (alone, taught)]
+        distance = [(network(lr) - 0.5).abs().mean().item() for network in (little, much)]
     assert distance[1] < 0.9 * distance[0]
 
 
@@ -532,6 +863,7 @@ def test_a_run_leaves_its_description_sheets_and_curves(folder, uninterrupted):
     assert described["photographs"] == 3
     assert described["left_out"] == []
     assert described["recipe"]["model"] == "nano"
+    assert described["length"] == {"steps": 6, "minutes": None}
     assert sorted(path.name for path in (uninterrupted / "sheets").iterdir()) == ["00000003.png", "00000006.png"]
     drawn = images.read(uninterrupted / "sheets" / "00000006.png").pixels
     assert drawn.shape == (sheet.TITLE_HEIGHT + sheet.SIDE + sheet.GAP, 7 * (sheet.SIDE + sheet.GAP), 3)
@@ -547,10 +879,77 @@ def test_a_run_leaves_its_description_sheets_and_curves(folder, uninterrupted):
     assert images.read(uninterrupted / "curves.png").pixels.std() > 1
 
 
-def test_tensorboard_has_the_same_values_as_the_log(folder, tmp_path):
+def test_the_sheet_shows_what_the_average_makes(folder, uninterrupted):
+    network = build("nano", scale=4).to(memory_format=torch.channels_last)
+    network.load_state_dict({key[4:]: value for key, value in tensors(uninterrupted).items() if key.startswith("ema.")})
+    (photograph,) = train.read_split(folder, scale=4).validation
+    lr, hr = photograph.lr[None, :, :, 1:13] / 255.0, photograph.hr[None, :, :, 4:52] / 255.0
+    with torch.no_grad():
+        sr, maps = network.forward_with_maps(lr)
+    wanted = [degradations.bicubic_upsample(lr, 4), sr, hr, maps[-1], gradient_map(sr), gradient_map(hr)]
+    drawn = images.read(uninterrupted / "sheets" / "00000006.png").pixels
+    for column, picture in enumerate(wanted, start=1):
+        left = column * (sheet.SIDE + sheet.GAP)
+        found = drawn[sheet.TITLE_HEIGHT : sheet.TITLE_HEIGHT + 48, left : left + 48]
+        assert (found == degradations.to_8_bit(picture)[0].permute(1, 2, 0).numpy()).all(), column
+
+
+def test_the_bar_shows_loss_psnr_speed_and_the_time_left(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    now = types.SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(journal, "time", types.SimpleNamespace(monotonic=lambda: now.seconds))
+    shown = journal.Journal(tmp_path, step=0, progress=0, tensorboard=False)
+    shown.validated(journal.Line(step=1, minutes=0.1, loss=0.5, val_psnr=31.234, learning_rate=1e-3, skipped=0))
+    now.seconds = 60.0
+    shown.stepped(step=2, progress=0.25, loss=0.125, patches=30)
+    for losses_of_a_step in (0.1, 0.3):
+        shown.stepped(step=3, progress=0.5, loss=losses_of_a_step, patches=15)
+    shown.bar.refresh()
+    shown.close()
+    assert "50%" in terminal.getvalue()
+    assert " step 3, loss 0.1750, 31.23 dB, 1 patches/s, 01:00 left" in terminal.getvalue()
+
+
+def test_a_run_without_stderr_goes_on(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run(folder, tmp_path) == 0
+
+
+def test_what_is_decoded_is_not_kept_beside_the_patches(folder, tmp_path, monkeypatch):
+    """DIV2K is 7 GB."""
+    read_split, pictures = train.read_split, []
+
+    def remembered(*arguments, **options):
+        split = read_split(*arguments, **options)
+        pictures.extend(weakref.ref(photograph.hr) for photograph in split.training)
+        return split
+
+    monkeypatch.setattr(train, "read_split", remembered)
+    gone = []
+    monkeypatch.setattr(train, "train", lambda *_, **__: gone.extend(found() is None for found in pictures))
+    assert run(folder, tmp_path) == 0
+    assert gone == [True, True, True]
+
+
+def test_the_memory_of_a_gpu_that_runs_out_is_named(folder, tmp_path, monkeypatch):
+    def full(*_batch, **_options):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(train, "train_step", full)
+    with pytest.raises(OutOfMemory, match="--batch"):
+        run(folder, tmp_path)
+
+
+def test_tensorboard_has_the_same_values_as_the_log_also_after_a_kill(folder, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert run(folder, tmp_path, "--tensorboard") == 0
+    killed_at(monkeypatch, 5, interrupt)
+    with pytest.raises(Killed):
+        run(folder, tmp_path, "--tensorboard", "--every", "2")
+    (tmp_path / "last.safetensors").write_bytes(b"damaged")  # so that it goes on from step 2, and step 4 comes again
+    assert run(folder, tmp_path, "--tensorboard", "--every", "2") == 0
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     for name in ("loss", "val_psnr", "learning_rate"):
@@ -644,6 +1043,15 @@ def test_what_makes_no_sense_is_a_usage_error(folder, tmp_path, options):
         run(folder, tmp_path, *options)
     assert stopped.value.code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_help_names_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        command_line.parse(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "largest norm of the gradient (default 1.0)" in said
+    assert "over all processes (default 16)" in said
+    assert "(default False)" not in said
 
 
 def test_a_gpu_that_is_not_there_is_named(folder, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def write(path: Path, log: Path) -> None:
         axes, ("loss", "val_psnr", "learning_rate"), ("loss", "validation PSNR, dB", "learning rate"), strict=True
     ):
         points = [(line.step, value) for line in lines if (value := getattr(line, name)) is not None]
-        axis.plot(*zip(*points, strict=True)) if points else None
+        axis.plot([step for step, _ in points], [value for _, value in points])
         axis.set_ylabel(unit)
         axis.grid(alpha=0.3)
     axes[0].set_yscale("log")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import lzma
+import mmap
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,6 +53,12 @@ class Split:
     left_out: list[str]
     """Names of what cannot be decoded or is too small."""
 
+    @property
+    def fingerprint(self) -> str:
+        """What the training pictures are, and in which order: their number, and SHA-256 over their file names and sizes."""
+        sizes = [(Path(photograph.name).name, *photograph.hr.shape[1:]) for photograph in self.training]
+        return f"{len(sizes)} pictures, {hashlib.sha256(repr(sizes).encode()).hexdigest()}"
+
 
 def read_split(
     data: Path,
@@ -62,9 +72,9 @@ def read_split(
     """Decodes `data`, and keeps pictures for validation apart; LR is made on `device`, where the pictures stay.
 
     `data` is a picture archive (.tar, .zip), a folder of pictures, of tar shards, or with DIV2K as downloaded
-    (`DIV2K_train_HR` or `DIV2K_train_HR.zip`, whatever else lies there). Validation takes `validation`, else DIV2K's
-    own `DIV2K_valid_HR`, else the last shard, else every 20th picture. Pictures whose LR has a side under `smallest` are
-    left out. Raises InputUnreadable where either kind is empty.
+    (`DIV2K_train_HR` or `DIV2K_train_HR.zip`, whatever else lies there). Validation takes `validation`, which is one of
+    these as well, else DIV2K's own `DIV2K_valid_HR`, else the last shard, else every 20th picture. Pictures whose LR has
+    a side under `smallest` are left out. Raises InputUnreadable where either kind is empty.
     """
     training, validating = _sources(data, validation)
     left_out: list[str] = []
@@ -97,18 +107,25 @@ def read_split(
 
 def _sources(data: Path, validation: Path | None) -> tuple[list[Path], list[Path]]:
     """Folders and archives (for training, for validation); none for validation where training gives some away."""
-    downloaded = [_named(data, f"DIV2K_{part}_HR") for part in ("train", "valid")]
-    if downloaded[0]:
-        return [downloaded[0]], [path for path in (validation or downloaded[1],) if path]
-    shards = sorted(data.glob("*.tar")) if data.is_dir() else []
-    if not shards:
-        return [data], [validation] if validation else []
-    return (shards, [validation]) if validation else (shards[:-1], shards[-1:])
+    downloaded, shards = _named(data, "DIV2K_train_HR"), _shards(data)
+    if validation:
+        valid = _named(validation, "DIV2K_valid_HR")
+        return [downloaded] if downloaded else shards or [data], [valid] if valid else _shards(validation) or [
+            validation
+        ]
+    if downloaded:
+        valid = _named(data, "DIV2K_valid_HR")
+        return [downloaded], [valid] if valid else []
+    return (shards[:-1], shards[-1:]) if shards else ([data], [])
 
 
 def _named(folder: Path, name: str) -> Path | None:
     """The folder or zip of that name in `folder`, if there is one."""
     return next((path for path in (folder / name, folder / f"{name}.zip") if path.exists()), None)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.tar")) if folder.is_dir() else []
 
 
 def _decoded(sources: list[Path]) -> Iterator[tuple[str, np.ndarray | None]]:
@@ -120,22 +137,25 @@ def _decoded(sources: list[Path]) -> Iterator[tuple[str, np.ndarray | None]]:
                 yield from decoders.map(_decode, some)
 
 
-def _entries(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every picture of a folder or an archive, in the order of the names."""
+def _entries(source: Path) -> Iterator[tuple[str, bytes | None]]:
+    """Name and content of every picture of a folder or an archive, in the order of the names; None for what cannot be read.
+
+    Raises InputUnreadable for an archive that is damaged as a whole.
+    """
     try:
         if source.suffix.lower() == ".tar":
             with tarfile.open(source) as tar:
-                for member in sorted((m for m in tar.getmembers() if m.isfile()), key=lambda m: m.name):
+                members = _members(tar)
+                for member in sorted((m for m in members if m.isfile() and _is_picture(m.name)), key=lambda m: m.name):
                     extracted = tar.extractfile(member)
-                    if extracted is not None and _is_picture(member.name):
-                        yield member.name, extracted.read()
+                    yield member.name, extracted.read() if extracted else None
         elif source.suffix.lower() == ".zip":
             with zipfile.ZipFile(source) as archive:
                 for name in sorted(filter(_is_picture, archive.namelist())):
-                    yield name, archive.read(name)
+                    yield name, _unzipped(archive, name)
         elif source.is_dir():
             for path in sorted(path for path in source.rglob("*") if _is_picture(path.name) and path.is_file()):
-                yield str(path.relative_to(source)), path.read_bytes()
+                yield str(path.relative_to(source)), _content(path)
         else:
             raise InputUnreadable(
                 "no folder and no archive", expected="a folder, a .tar or a .zip of pictures", path=source
@@ -146,13 +166,41 @@ def _entries(source: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
+def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """All that is in `tar`. Raises ReadError at a damaged header, which tarfile takes for the end."""
+    members = tar.getmembers()
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if any(tar.fileobj.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError(f"no header at byte {tar.offset}")
+    return members
+
+
+def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError):
+        return None
+    except RuntimeError:  # encrypted, or packed in a way that this Python cannot unpack
+        return None
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
 def _is_picture(name: str) -> bool:
     path = Path(name)
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _decode(entry: tuple[str, bytes]) -> tuple[str, np.ndarray | None]:
+def _decode(entry: tuple[str, bytes | None]) -> tuple[str, np.ndarray | None]:
     name, content = entry
+    if content is None:
+        return name, None
     try:
         pixels = images.decode(content).pixels
     except InputUnreadable:
@@ -169,17 +217,25 @@ def _photograph(
     height, width = (size // scale * scale for size in pixels.shape[:2])
     if not height or not width:
         return None
-    hr = torch.from_numpy(np.ascontiguousarray(pixels[:height, :width].transpose(2, 0, 1))).to(device)
-    made = Photograph(name=name, hr=hr, lr=to_8_bit(degrade(hr[None] / 255.0, scale, degradation))[0])
+    hr = _kept(torch.from_numpy(pixels[:height, :width]).permute(2, 0, 1)).to(device)
+    exact = hr[None].double() / 255  # float32 would round a pixel in 100,000 to another level than MATLAB
+    lr = to_8_bit(degrade(exact, scale, degradation))[0]
+    made = Photograph(name=name, hr=hr, lr=_kept(lr) if lr.device.type == "cpu" else lr)
     return made if side is None else _middle(made, scale, side=side)
 
 
+def _kept(pixels: Tensor) -> Tensor:
+    """A copy in memory of its own: many that stay would cut the heap to pieces, between large ones that soon go."""
+    mapped = mmap.mmap(-1, pixels.numel(), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(mapped, dtype=torch.uint8).reshape(pixels.shape).copy_(pixels)
+
+
 def _middle(photograph: Photograph, scale: int, *, side: int = VALIDATION_SIDE) -> Photograph:
-    """At most `side` HR pixels a side around the middle, in whole LR pixels."""
+    """At most `side` HR pixels a side around the middle, in whole LR pixels; a copy, where it is not the whole picture."""
     height, width = (min(size, side // scale) for size in photograph.lr.shape[1:])
     top, left = ((size - kept) // 2 for size, kept in zip(photograph.lr.shape[1:], (height, width), strict=True))
     return Photograph(
         name=photograph.name,
-        lr=photograph.lr[:, top : top + height, left : left + width],
-        hr=photograph.hr[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale],
+        lr=photograph.lr[:, top : top + height, left : left + width].contiguous(),
+        hr=photograph.hr[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale].contiguous(),
     )

@@ -28,6 +28,9 @@ from gpsr_deploy.ensemble import SelfEnsemble
 from gpsr_deploy.errors import InputUnreadable, ModelRefused
 from gpsr_deploy.upscale import Tiling, upscale
 
+SSIM_WINDOW = 11
+"""Pixels per side that SSIM looks at, and so the least that must be left of a picture."""
+
 Pixels = NDArray[np.uint8]
 Enlarge = Callable[[Pixels], Pixels]
 
@@ -39,7 +42,7 @@ class Score:
     set: str
     images: int
     psnr: float
-    """dB"""
+    """dB; infinite where a picture came out exact."""
     ssim: float
 
 
@@ -59,10 +62,17 @@ def model(backend: Backend, tiling: Tiling) -> Enlarge:
 
 
 def evaluate(folder: Path, enlarge: Enlarge, *, scale: int, degradation: Degradation = "bi") -> Score:
-    """The score on all pictures of `folder`. Raises InputUnreadable where there are none, or one is no picture."""
+    """The score on all files of `folder`, but hidden ones.
+
+    Raises InputUnreadable where there are none, or one is no picture or too small to be scored.
+    """
     psnrs, ssims = [], []
-    for path in sorted(path for path in folder.glob("*") if path.is_file()):
+    for path in sorted(path for path in folder.glob("[!.]*") if path.is_file()):
         hr = images.read(path).pixels
+        least = (SSIM_WINDOW + 2 * scale + scale - 1) // scale * scale
+        if min(hr.shape[:2]) < least:
+            found = f"the picture is {hr.shape[1]}x{hr.shape[0]}"
+            raise InputUnreadable(found, expected=f"at least {least}x{least} pixels, for x{scale}", path=path)
         hr = hr[: hr.shape[0] // scale * scale, : hr.shape[1] // scale * scale]
         sr = enlarge(make_lr(hr, scale, degradation))
         psnrs.append(metrics.psnr(sr, hr, shave=scale))
@@ -142,7 +152,8 @@ def report(method: str, enlarge: Enlarge, *, scale: int, options: argparse.Names
     for folder in options.sets:
         scores.append(evaluate(folder, enlarge, scale=scale, degradation=options.degradation))
         if options.json:
-            output.data(asdict(scores[-1]))
+            psnr = scores[-1].psnr if np.isfinite(scores[-1].psnr) else None  # JSON has no infinity
+            output.data(asdict(scores[-1]) | {"psnr": psnr})
     if not options.json:
         output.text(table(method, scores, scale=scale, degradation=options.degradation, markdown=options.markdown))
 

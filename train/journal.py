@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,10 +43,11 @@ class Journal:
         self.losses: list[float] = []  # of which the bar shows the mean
         self.patches, self.psnr = 0, ""
         if self.path.is_file():
-            kept = [line for line in self.path.read_text().splitlines() if _step(line) <= step]
+            kept = [line for line in self.path.read_text(errors="replace").splitlines() if _step(line) <= step]
             atomic.write(self.path, "".join(f"{line}\n" for line in kept).encode())
         self.board = _board(out / "tensorboard", step) if tensorboard else None
-        self.bar = tqdm(total=1.0, initial=progress, bar_format="{percentage:3.0f}%|{bar:24}|{desc}", disable=None)
+        hidden = None if sys.stderr else True  # None: where stderr is no terminal
+        self.bar = tqdm(total=1.0, initial=progress, bar_format="{percentage:3.0f}%|{bar:24}|{desc}", disable=hidden)
 
     def stepped(self, *, step: int, progress: float, loss: float, patches: int) -> None:
         """Moves the bar after a step. `progress` runs from 0 to 1."""
@@ -67,6 +70,8 @@ class Journal:
         try:
             with self.path.open("a") as log:
                 log.write(json.dumps(asdict(line), allow_nan=False) + "\n")
+                log.flush()
+                os.fsync(log.fileno())  # as a checkpoint is: after a power cut neither lacks what the other tells
         except OSError as error:
             raise OutputUnwritable(
                 f"the log cannot be written ({error.strerror})",

@@ -91,7 +91,7 @@ class Help(argparse.HelpFormatter):
     """Adds the default of an option to its help, where it has one that says something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        says = action.help and action.default not in (None, False, True, argparse.SUPPRESS)
+        says = action.help and not any(action.default is silent for silent in (None, False, True, argparse.SUPPRESS))
         return f"{action.help} (default %(default)s)" if says else action.help
 
 

@@ -33,6 +33,14 @@ class Processes:
         found: list[float] = total.tolist()
         return found
 
+    def same(self, value: float, device: torch.device) -> bool:
+        """Whether `value` is the same in all processes."""
+        if self.size == 1:
+            return True
+        extremes = torch.tensor([value, -value], dtype=torch.float64, device=device)
+        distributed.all_reduce(extremes, op=distributed.ReduceOp.MAX)
+        return bool(extremes[0] == -extremes[1])
+
     def wait(self) -> None:
         """Returns when all processes have come here: none may end while another still needs it."""
         if self.size > 1:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import fcntl
 import hashlib
 import json
 import math
-import sys
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from torch import Tensor
 
 from degradations import Degradation
 from gpsr_deploy import atomic
-from gpsr_deploy.errors import InputUnreadable, UsageError
+from gpsr_deploy.cli import output
+from gpsr_deploy.errors import InputUnreadable, OutputUnwritable, UsageError
 from gpsr_deploy.family import Member, Part
 from gpsr_deploy.network import GPSR, build
 
@@ -82,11 +86,23 @@ class Run:
         self.best_psnr = -math.inf
         self.losses: list[float] = []  # since the last line of the log
         self.skipped = 0  # steps without a finite loss, in a row
+        self.pictures: str | None = None  # Split.fingerprint of what it trains on, once that is known
 
     def start_from(self, network: GPSR) -> None:
         """Takes the weights of another network of the same shape, for the network and its average."""
         for mine in (self.network, self.ema):
             mine.load_state_dict(network.state_dict())
+
+    def train_on(self, pictures: str, *, path: Path) -> None:
+        """Notes what the run is trained on. Raises UsageError, about the checkpoint `path`, where it began with others."""
+        if self.pictures not in (None, pictures):
+            raise UsageError(
+                f"the run was started with other pictures ({self.pictures} there, {pictures} here)",
+                expected="the same --data, or none of it damaged since",
+                remedy="another --out, with --start",
+                path=path,
+            )
+        self.pictures = pictures
 
     def tensors(self) -> dict[str, Tensor]:
         """Network, EMA and optimiser under one roof of names."""
@@ -107,13 +123,18 @@ class Run:
             "losses": json.dumps(self.losses),
             "skipped": str(self.skipped),
         }
+        if self.pictures:
+            metadata["pictures"] = self.pictures
         tensors = self.tensors()
         metadata["sha256"] = checksum(tensors, metadata)
         fresh = path.with_stem(f"{path.stem}.next")
         atomic.write(fresh, safetensors.torch.save(tensors, metadata=metadata))
-        if path.exists():
-            path.replace(previous(path))
-        fresh.replace(path)
+        try:
+            if path.exists():
+                path.replace(previous(path))
+            fresh.replace(path)
+        except OSError as error:
+            raise OutputUnwritable(f"cannot be renamed ({error.strerror})", path=fresh) from error
 
     def resume(self, path: Path) -> None:
         """Takes up what `save` wrote. Raises UsageError where the recipe differs, InputUnreadable where it is damaged."""
@@ -150,6 +171,7 @@ class Run:
         self.optimiser.load_state_dict(state)
         self.step, self.seconds, self.best_psnr = int(step), seconds, best_psnr
         self.losses, self.skipped = losses, skipped
+        self.pictures = metadata.get("pictures")  # a checkpoint of an earlier version does not tell
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -172,17 +194,48 @@ def previous(path: Path) -> Path:
     return path.with_stem(f"{path.stem}.before")
 
 
-def take_up(run: Run, out: Path) -> None:
-    """Resumes from the last checkpoint in `out` that is whole, with a warning on stderr where that is not the last."""
-    last = out / "last.safetensors"
-    for path in (last, previous(last)):
-        if not path.exists():
-            continue
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Keeps the folder of a run to this process, and clears away what killed ones left half written in it.
+
+    Raises OutputUnwritable where another process trains there. Ends with the process, however that dies.
+    """
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
         try:
-            run.resume(path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputUnwritable(
+                "another process trains in this folder", remedy="another --out, or wait for it", path=out
+            ) from error
+        except OSError:  # a file system without locks: the user's care must do
+            pass
+        for folder in (out, out / "sheets"):
+            atomic.clean_stale(folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take_up(run: Run, out: Path, *, leads: bool = True) -> None:
+    """Resumes from the last checkpoint in `out` that is whole, with a warning on stderr where that is not the last.
+
+    Of several processes only the one that `leads` speaks and sets the damaged one aside. Raises InputUnreadable where
+    none is whole, UsageError where the recipe differs.
+    """
+    last = out / "last.safetensors"
+    try:
+        if last.exists():
+            run.resume(last)
             return
-        except InputUnreadable as error:
-            print(f"warning: {error}", file=sys.stderr)
-            if path != last or not previous(last).exists():
-                raise
-            path.replace(path.with_stem(f"{path.stem}.damaged"))  # never to take the place of the good one
+    except InputUnreadable:
+        if not previous(last).exists():
+            raise
+    if not previous(last).exists():
+        return
+    run.resume(previous(last))
+    if not leads:
+        return
+    output.say(f"warning: {last} is missing or damaged; the run goes on from the checkpoint before, step {run.step}")
+    with contextlib.suppress(FileNotFoundError):
+        last.replace(last.with_stem(f"{last.stem}.damaged"))  # never to take the place of the good one

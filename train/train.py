@@ -11,11 +11,14 @@ takes), `run.json` (recipe, data, machine), `log.jsonl`, `sheets/` and, at the e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
 import signal
 import time
+import zlib
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +34,7 @@ from data import Photograph, Split, read_split
 from degradations import to_8_bit
 from gpsr_deploy import atomic, checkpoint_file, metrics
 from gpsr_deploy.cli import output, program
-from gpsr_deploy.errors import NonFinite, UsageError
+from gpsr_deploy.errors import NonFinite, OutOfMemory, UsageError
 from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, fold
 from journal import Journal, Line
@@ -39,11 +42,14 @@ from losses import gpsr_loss
 from options import parse, recipe_of
 from patches import Patches
 from processes import Processes, WithMaps, join
-from state import Recipe, Run, take_up
+from state import Recipe, Run, claimed, take_up
 from stopwatch import Stopwatch
 
 MAX_SKIPPED = 10
 """Steps in a row whose loss is not finite, after which a run stops."""
+
+MAX_PSNR = 100.0
+"""dB that a validation picture counts at most: one that comes out exact, as a white page does, would outweigh all others."""
 
 Forward = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 """LR to SR and the gradient maps: the network, compiled and distributed as asked."""
@@ -131,7 +137,7 @@ def validate(network: GPSR, photographs: list[Photograph], device: torch.device)
             return -math.inf
         sr = to_8_bit(found)[0].permute(1, 2, 0).cpu().numpy()
         hr = photograph.hr[:, : height * scale, : width * scale].permute(1, 2, 0).cpu().numpy()
-        values.append(metrics.psnr(sr, hr, shave=scale))
+        values.append(min(metrics.psnr(sr, hr, shave=scale), MAX_PSNR))
     return float(np.mean(values))
 
 
@@ -241,13 +247,11 @@ def load_teacher(path: Path, run: Run) -> GPSR:
 
 def wrapped(run: Run, processes: Processes, *, compiled: bool) -> Forward:
     """The network as the steps run it."""
+    run.network.map_heads.requires_grad_(run.recipe.alpha > 0)  # else no loss reads them
     module: torch.nn.Module = WithMaps(run.network)
     if compiled:
         module.compile()
-    if processes.size > 1:
-        unused = run.recipe.alpha == 0 and run.network.config.gradient_branch  # then no loss reads the maps' heads
-        module = torch.nn.parallel.DistributedDataParallel(module, find_unused_parameters=unused)
-    return module
+    return torch.nn.parallel.DistributedDataParallel(module) if processes.size > 1 else module
 
 
 def hardware(device: torch.device, processes: Processes) -> dict[str, object]:
@@ -271,44 +275,62 @@ def main(arguments: list[str]) -> int:
     try:
         if recipe.batch % processes.size:
             raise UsageError(f"--batch {recipe.batch}", expected=f"a multiple of the {processes.size} processes")
-        run = Run(recipe, device, channels_last=options.channels_last)
-        if options.start:
-            start_from(run, options.start)
         atomic.make_folder(options.out / "sheets")
-        take_up(run, options.out)
-        split = read_split(
-            options.data,
-            scale=recipe.scale,
-            degradation=recipe.degradation,
-            smallest=recipe.patch,
-            validation=options.validation,
-            device=device,
-        )
-        provenance: dict[str, object] = {
-            "data": options.data.name,
-            "photographs": len(split.training),
-            "validation": len(split.validation),
-            **hardware(device, processes),
-        }
-        if processes.leads:
-            announce(split, run, options.out, provenance)
-        train(
-            run,
-            patches=Patches(split.training, scale=recipe.scale, patch=recipe.patch, device=device),
-            validation=split.validation,
-            out=options.out,
-            forward=wrapped(run, processes, compiled=options.compile),
-            teacher=load_teacher(options.teacher, run) if options.teacher else None,
-            processes=processes,
-            length=Length(steps=options.steps, minutes=options.minutes),
-            every=options.every,
-            provenance=provenance,
-            tensorboard=options.tensorboard,
-            split_time=options.split_time,
-        )
+        with claimed(options.out) if processes.leads else contextlib.nullcontext():
+            prepare_and_train(options, recipe, processes, device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory("the GPU's memory ran out", remedy="a smaller --batch or --patch, or --bf16") from error
     finally:
         processes.close()
     return 0
+
+
+def prepare_and_train(options: Namespace, recipe: Recipe, processes: Processes, device: torch.device) -> None:
+    """A run in its folder, from what is asked for to the end."""
+    run = Run(recipe, device, channels_last=options.channels_last)
+    if options.start:
+        start_from(run, options.start)
+    take_up(run, options.out, leads=processes.leads)
+    split = read_split(
+        options.data,
+        scale=recipe.scale,
+        degradation=recipe.degradation,
+        smallest=recipe.patch,
+        validation=options.validation,
+        device=device,
+    )
+    run.train_on(split.fingerprint, path=options.out / "last.safetensors")
+    if not all(processes.same(number, device) for number in (run.step, zlib.crc32(split.fingerprint.encode()))):
+        raise UsageError(
+            "the processes found different checkpoints or pictures", expected="one --out and --data for all"
+        )
+    length = Length(steps=options.steps, minutes=options.minutes)
+    provenance: dict[str, object] = {
+        "data": options.data.name,
+        "photographs": len(split.training),
+        "validation": len(split.validation),
+        "length": asdict(length),
+        **hardware(device, processes),
+    }
+    if processes.leads:
+        announce(split, run, options.out, provenance)
+    patches = Patches(split.training, scale=recipe.scale, patch=recipe.patch, device=device)
+    validation = split.validation
+    del split  # its pictures lie in `patches` now
+    train(
+        run,
+        patches=patches,
+        validation=validation,
+        out=options.out,
+        forward=wrapped(run, processes, compiled=options.compile),
+        teacher=load_teacher(options.teacher, run) if options.teacher else None,
+        processes=processes,
+        length=length,
+        every=options.every,
+        provenance=provenance,
+        tensorboard=options.tensorboard,
+        split_time=options.split_time,
+    )
 
 
 def announce(split: Split, run: Run, out: Path, provenance: dict[str, object]) -> None:
