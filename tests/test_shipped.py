@@ -1,5 +1,6 @@
 """The model that ships: tiles equal the whole, runtimes agree with torch on the weights it came from, quality holds."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpsr_deploy import images, models, samples
+from gpsr_deploy import images, models, onnx_file, samples
 from gpsr_deploy.backends import open_backend
 from gpsr_deploy.upscale import Tiling, upscale
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "weights" / "gpsr_nano_x4.safetensors"
+SCALES = sorted(models.SHIPPED)
 SETS = ROOT.parent / "shared" / "data"
 
 
@@ -20,6 +22,11 @@ SETS = ROOT.parent / "shared" / "data"
 def backend():
     with open_backend(models.shipped(4)) as opened:
         yield opened
+
+
+def weights_of(model: Path) -> Path:
+    """The checkpoint that a model which ships was exported from."""
+    return ROOT / "weights" / f"{model.stem.removesuffix('_fp16')}.safetensors"
 
 
 def photographs() -> list[np.ndarray]:
@@ -61,20 +68,43 @@ def test_a_grid_that_is_off_by_one_would_be_noticed(backend):
     assert np.mean(np.any(whole[inner, inner] != off[inner, inner], axis=2)) > 1e-2
 
 
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torch"])
-def test_every_runtime_gives_torchs_pixels(runtime: str):
-    path = WEIGHTS if runtime == "torch" else models.shipped(4)
+def test_every_runtime_gives_torchs_pixels(runtime: str, scale: int):
+    weights = weights_of(models.shipped(scale))
+    path = weights if runtime == "torch" else models.shipped(scale)
     lr = photographs()[0][:60, :90].astype(np.float32) / 255
-    with open_backend(WEIGHTS) as reference, open_backend(path, runtime=runtime) as tested:
+    with open_backend(weights, device="cpu") as reference, open_backend(path, runtime=runtime, device="cpu") as tested:
         expected = upscale(reference, lr, tiling=Tiling(whole=True)).sr
         found = upscale(tested, lr, tiling=Tiling(whole=True)).sr
     assert np.abs(found - expected).max() <= 1e-5
 
 
-def test_the_model_is_exported_from_the_weights_beside_it(backend):
-    import hashlib
+@pytest.mark.parametrize("scale", [scale for scale in SCALES if scale != 4])
+def test_tiles_of_other_scales_give_the_whole_pictures_pixels(scale: int):
+    lr = photographs()[0][20:150, 10:160]
+    with open_backend(models.shipped(scale), device="cpu") as other:
+        side = 2 * other.spec.halo + 24
+        tiled = upscale(other, lr, tiling=Tiling(tile=(side, side))).sr
+        whole = upscale(other, lr, tiling=Tiling(whole=True)).sr
+    assert_almost_no_pixel_changes(tiled, whole)
 
-    assert backend.spec.checkpoint_sha256 == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+
+@pytest.mark.parametrize("path", models.files(), ids=lambda path: path.name)
+def test_each_model_is_exported_from_the_weights_of_its_name(path: Path):
+    spec = onnx_file.read(path).spec
+    assert spec.checkpoint_sha256 == hashlib.sha256(weights_of(path).read_bytes()).hexdigest()
+    assert spec.dtype == ("fp16" if path.stem.endswith("_fp16") else "fp32")
+    assert path.stem.removesuffix("_fp16") == spec.name.replace("-", "_")
+
+
+def test_the_models_of_the_package_are_those_of_its_checksums():
+    assert {path.name for path in models.files()} == {
+        path.name for path in (ROOT / "gpsr_deploy" / "models").glob("*.onnx")
+    }
+    assert set(models.SHIPPED.values()) <= {path.name for path in models.files()}
+    for path in models.files():
+        assert models.checksums()[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gpsr_deploy.errors import ModelRefused, UsageError
 
-SHIPPED: dict[int, str] = {4: "gpsr_nano_x4.onnx"}
-"""File name per scale."""
+SHIPPED: dict[int, str] = {4: "gpsr_nano_x4.onnx", 8: "gpsr_nano_x8.onnx"}
+"""What runs where only a scale is named, by scale: fp32, since that is what CPUs compute in."""
 
 
 def shipped(scale: int) -> Path:
@@ -23,6 +23,11 @@ def shipped(scale: int) -> Path:
         remedy = "pip install --force-reinstall gpsr-deploy"
         raise ModelRefused(f"the shipped model has SHA-256 {found}", expected=expected, remedy=remedy, path=path)
     return path
+
+
+def files() -> list[Path]:
+    """All models that ship, also those that only engines are built from."""
+    return [Path(__file__).with_name(name) for name in sorted(checksums())]
 
 
 def checksums() -> dict[str, str]:
