@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: help demo setup check test slow clean
+.PHONY: help demo setup check test slow test-gpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,6 +25,10 @@ test: check ## lint, types, import contracts, tests
 
 slow: .venv/.develops ## the tests that need minutes, or the data sets
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: .venv/.develops ## what needs a GPU, and fails without one; then a table of parity and speed
+	GPSR_REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/gpu.py
 
 clean: ## remove what these targets made
 	rm -rf .venv demo/out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

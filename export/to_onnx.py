@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, count_macs, fold
 from gpsr_deploy.onnx_file import OnnxModel
 from gpsr_deploy.parity import Agreement
-from gpsr_deploy.spec import Dtype, SRSpec
+from gpsr_deploy.spec import INPUT, OUTPUT, Dtype, SRSpec
 from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale
 
 OPSET = 20
@@ -46,20 +46,57 @@ TILES_PER_SIDE = 5
 
 
 class HalfInside(nn.Module):
-    """Computes in float16, takes and gives float32."""
+    """Computes in float16, but for the branches that are kept in float32; takes and gives float32."""
 
-    def __init__(self, network: GPSR) -> None:
+    def __init__(self, network: GPSR, kept: Sequence[str] = ()) -> None:
+        """`kept` are names of submodules. Raises UsageError for one that there is not."""
         super().__init__()
         self.network = network.half()
+        branches = branches_of(network)
+        for name in kept:
+            if name not in branches:
+                raise UsageError(f"--keep-fp32 {name}", expected=f"some of {', '.join(branches)}")
+            gives = torch.float32 if name == "tail" else torch.float16  # nothing comes after the tail
+            network.set_submodule(name, FloatInside(network.get_submodule(name), gives))
 
     def forward(self, lr: Tensor) -> Tensor:
         sr: Tensor = self.network(lr.half()).float()
         return sr
 
 
-def to_graph(network: GPSR, dtype: Dtype) -> onnx.ModelProto:
-    """The folded network as a graph with inputs `lr` and outputs `sr`, and N, H and W free."""
-    module = HalfInside(network) if dtype == "fp16" else network
+class FloatInside(nn.Module):
+    """A branch that computes in float32, takes tensors or lists of them of any type, and gives those of type `gives`."""
+
+    def __init__(self, branch: nn.Module, gives: torch.dtype) -> None:
+        super().__init__()
+        self.in_fp32 = branch.float()
+        self.gives = gives
+
+    def forward(self, *inputs: object) -> object:
+        return cast_all(self.in_fp32(*(cast_all(value, torch.float32) for value in inputs)), self.gives)
+
+
+def cast_all(value: object, dtype: torch.dtype) -> object:
+    """A tensor, or every tensor in a list or tuple, as `dtype`."""
+    if isinstance(value, Tensor):
+        return value.to(dtype)
+    assert isinstance(value, list | tuple), "branches take and give tensors"
+    return type(value)(cast_all(item, dtype) for item in value)
+
+
+def branches_of(network: GPSR) -> list[str]:
+    """The parts of a network that can be kept in fp32: its submodules, and the members of those that are lists."""
+    lists = {name for name, module in network.named_children() if isinstance(module, nn.ModuleList)}
+    single = [name for name, _ in network.named_children() if name not in lists]
+    return single + [f"{name}.{index}" for name in sorted(lists) for index in range(len(network.get_submodule(name)))]
+
+
+def to_graph(network: GPSR, dtype: Dtype, *, kept: Sequence[str] = ()) -> onnx.ModelProto:
+    """The folded network as a graph with inputs `lr` and outputs `sr`, and N, H and W free.
+
+    In fp16 the branches `kept` stay in fp32. Raises UsageError for one that there is not.
+    """
+    module = HalfInside(network, kept) if dtype == "fp16" else network
     example = torch.rand(2, 3, 4 * MULTIPLE_OF, 5 * MULTIPLE_OF)
     free = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},)
     with warnings.catch_warnings():
@@ -71,8 +108,8 @@ def to_graph(network: GPSR, dtype: Dtype) -> onnx.ModelProto:
             external_data=False,
             opset_version=OPSET,
             dynamic_shapes=free,
-            input_names=[onnx_file.INPUT],
-            output_names=[onnx_file.OUTPUT],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             verbose=False,
         )
     assert program is not None
@@ -85,13 +122,12 @@ def to_graph(network: GPSR, dtype: Dtype) -> onnx.ModelProto:
     return model
 
 
-def check_parity(backend: Backend, reference: Backend) -> Agreement:
-    """Compares with torch on photographs of several sizes, and on a batch of two. Raises ParityFailed."""
-    comparison = parity.backends(backend, reference, [lr for size in PARITY_SIZES for lr in parity.photographs(size)])
-    pair = np.stack(parity.photographs(PARITY_SIZES[0])[:2]).transpose(0, 3, 1, 2)
-    for found, wanted in zip(backend.infer(pair), reference.infer(pair), strict=True):
-        comparison.add(found.transpose(1, 2, 0), wanted.transpose(1, 2, 0))
-    agreement = comparison.agreement()
+def check_parity(backend: Backend, reference: Backend, *, branches: Sequence[str] = ()) -> Agreement:
+    """Compares with torch on photographs of several sizes, and on a batch of two.
+
+    Raises ParityFailed, which for fp16 names the `branches` that could stay in fp32.
+    """
+    agreement = parity.on_photographs(backend, reference, PARITY_SIZES).agreement()
     dtype = backend.spec.dtype
     good = parity.Tolerance(min_psnr_db=parity.MIN_PSNR_DB[dtype]).accepts(agreement)
     if not good or (dtype == "fp32" and agreement.max_difference > FP32_TOLERANCE):
@@ -100,7 +136,7 @@ def check_parity(backend: Backend, reference: Backend) -> Agreement:
         raise ParityFailed(
             f"the exported graph differs from torch by {found_text}",
             expected=f"at least {parity.MIN_PSNR_DB[dtype]:g} dB and at most 1 level{at_most}",
-            remedy="--precision fp32" if dtype == "fp16" else "",
+            remedy=f"--keep-fp32 with some of {', '.join(branches)}, or --precision fp32" if dtype == "fp16" else "",
         )
     return agreement
 
@@ -126,14 +162,14 @@ def measure_halo(backend: Backend) -> tuple[int, Agreement]:
     )
 
 
-def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
+def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] = ()) -> None:
     """Writes `output`, whole and checked or not at all. Raises GpsrError's children."""
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"the output is named {output.suffix!r}", expected=".onnx", path=output)
     atomic.clean_stale(output.parent)
     atomic.require_writable(output)
     network, info = checkpoint_file.load(checkpoint)
-    graph = to_graph(fold(network), dtype)
+    graph = to_graph(fold(network), dtype, kept=kept)
 
     def model(halo: int) -> OnnxModel:
         spec = SRSpec(
@@ -151,7 +187,7 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype) -> None:
 
     unmeasured = model(halo=MAX_HALO)
     with OnnxRuntimeBackend(unmeasured) as backend, TorchBackend(network, unmeasured.spec, device="cpu") as reference:
-        agreement = check_parity(backend, reference)
+        agreement = check_parity(backend, reference, branches=branches_of(fold(network)))
         halo, tiled = measure_halo(backend)
     final = model(halo=halo)
     atomic.write(output, final.content)
@@ -175,6 +211,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--checkpoint", type=Path, help="default: weights/gpsr_MODEL_xSCALE.safetensors")
     parser.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
+    parser.add_argument(
+        "--keep-fp32",
+        nargs="+",
+        default=[],
+        metavar="BRANCH",
+        help="with fp16: parts that stay in fp32, like tail or decoders.1; `gpsr-trt validate --layers` names one",
+    )
     parser.add_argument("-o", "--output", type=Path, help="default: gpsr_MODEL_xSCALE.onnx, or ..._fp16.onnx, here")
     options = parser.parse_args(arguments)
     stem = f"gpsr_{options.model}_x{options.scale}"
@@ -189,7 +232,9 @@ def main(arguments: list[str]) -> int:
             remedy=f"--model {info.member} --scale {info.scale}",
             path=checkpoint,
         )
-    export(checkpoint, output, dtype=options.precision)
+    if options.keep_fp32 and options.precision != "fp16":
+        parser.error("--keep-fp32 goes with --precision fp16")
+    export(checkpoint, output, dtype=options.precision, kept=options.keep_fp32)
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpsr_deploy.errors import GpsrError, ModelRefused
+from gpsr_deploy.errors import GpsrError
 
 if TYPE_CHECKING:
     from gpsr_deploy.upscale import Upscaler
@@ -23,21 +23,23 @@ def load(
 ) -> Upscaler:
     """A model, ready to be called with pictures: the one in `path`, or the one that ships for `scale` (4 by default).
 
-    `path` is an .onnx or .safetensors file, `device` is `auto`, `cpu` or `cuda[:index]`. Where both are given, the file
-    must be of that scale. Raises GpsrError's children.
+    `path` is a .plan, .onnx or .safetensors file, `device` is `auto`, `cpu` or `cuda[:index]`. Where both are given, the
+    file must be of that scale. An engine that was never compared with its ONNX model is, if that lies beside it, and the
+    result is kept in its sidecar. Raises GpsrError's children.
     """
     from gpsr_deploy.backends import open_backend
     from gpsr_deploy.models import shipped
+    from gpsr_deploy.spec import ENGINE_RUNTIMES
     from gpsr_deploy.upscale import Upscaler
 
     model = Path(path) if path is not None else shipped(scale or 4)
-    backend = open_backend(model, device=device, threads=threads)
-    if scale is not None and backend.spec.scale != scale:
+    backend = open_backend(model, device=device, threads=threads, scale=scale)
+    try:
+        if backend.runtime in ENGINE_RUNTIMES:
+            from gpsr_deploy.proof import prove_once  # which brings picture formats, for its photographs
+
+            prove_once(backend, model)
+    except GpsrError:
         backend.close()
-        raise ModelRefused(
-            f"the model enlarges {backend.spec.scale} times",
-            expected=f"one for scale {scale}, as asked",
-            remedy=f"-s {backend.spec.scale}, or another model",
-            path=model,
-        )
+        raise
     return Upscaler(backend)

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from gpsr_deploy.backends import Backend, Batch
+from gpsr_deploy.backends import Backend, Batch, infer_each
 
 
 class SelfEnsemble:
@@ -19,20 +19,23 @@ class SelfEnsemble:
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
         self.spec = inner.spec
-        self.profile = inner.profile
+        self.profile = None if inner.profile is None else inner.profile.either_way_up()
         self.runtime = inner.runtime
         self.device = inner.device
         self.bytes_per_pixel = inner.bytes_per_pixel + 2 * 4 * 3 * inner.spec.scale**2
 
     def infer(self, batch: Batch) -> Batch:
         """See Backend.infer."""
+        ways = [(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
+        turned = (
+            np.ascontiguousarray(np.rot90(batch[..., ::-1] if mirrored else batch, turns, axes=(2, 3)))
+            for turns, mirrored in ways
+        )
         total: Batch | None = None
-        for turns in range(4):
-            for mirrored in (False, True):
-                turned = np.rot90(batch[..., ::-1] if mirrored else batch, turns, axes=(2, 3))
-                result = np.rot90(self._inner.infer(np.ascontiguousarray(turned)), -turns, axes=(2, 3))
-                result = result[..., ::-1] if mirrored else result
-                total = result.copy() if total is None else np.add(total, result, out=total)
+        for (turns, mirrored), found in zip(ways, infer_each(self._inner, turned), strict=True):
+            result = np.rot90(found, -turns, axes=(2, 3))
+            result = result[..., ::-1] if mirrored else result
+            total = result.copy() if total is None else np.add(total, result, out=total)
         assert total is not None
         return np.divide(total, np.float32(8), out=total)
 

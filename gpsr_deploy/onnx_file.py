@@ -14,7 +14,7 @@ import numpy as np
 
 from gpsr_deploy import model_file
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused
-from gpsr_deploy.spec import SRSpec
+from gpsr_deploy.spec import INPUT, OUTPUT, Costs, SRSpec
 
 try:
     import onnx
@@ -38,27 +38,7 @@ MAX_BYTES = 2 << 30
 
 REEXPORT = "export it again with export/to_onnx.py"
 
-INPUT, OUTPUT = "lr", "sr"
-
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What running the graph costs, counted from the graph itself when it was exported."""
-
-    params: int
-    """Numbers in the weights."""
-    macs_720p: float
-    """Multiply-adds of all convolutions for one 1280x720 SR picture."""
-    activation_bytes: int
-    """Largest sum of float32 tensors that are alive at once, per LR pixel."""
-
-    def __post_init__(self) -> None:
-        whole = all(type(value) is int and value > 0 for value in (self.params, self.activation_bytes))
-        whole = whole and self.params < 1 << 31 and self.activation_bytes <= 1 << 24
-        if not whole or type(self.macs_720p) not in (int, float) or not 0 < self.macs_720p < math.inf:
-            raise ValueError("costs are numbers above zero and within reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +89,7 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
     spec = SRSpec.from_json(metadata[SPEC_KEY])
     try:
         costs = Costs(**json.loads(metadata[COSTS_KEY]))
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError, ModelRefused) as error:
         raise _not_ours(f"the model's {COSTS_KEY} is garbled") from error
     _check_interface(model)
     return spec, costs
@@ -117,6 +97,19 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
 
 def _not_ours(found: str) -> ModelRefused:
     return ModelRefused(found, expected="a model that export/to_onnx.py wrote", remedy=REEXPORT)
+
+
+def convolutions(content: bytes) -> dict[str, str]:
+    """Output tensor of each convolution of the network, by the name of the module that holds its weights.
+
+    The same names in fp32 and fp16, whichever branches are kept in fp32.
+    """
+    found = {}
+    for node in onnx.load_model_from_string(content).graph.node:
+        if node.op_type == "Conv" and node.input[1].endswith(".weight"):
+            name = node.input[1].removesuffix(".weight").removeprefix("network.").replace(".in_fp32", "")
+            found[name] = node.output[0]
+    return found
 
 
 def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:

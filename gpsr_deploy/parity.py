@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gpsr_deploy import images, samples
 from gpsr_deploy.backends import Backend
+from gpsr_deploy.errors import NonFinite
 from gpsr_deploy.spec import Dtype
 from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale
 
@@ -38,7 +39,7 @@ class Agreement:
     share_off_by_one: float
     """Share of pixels of which a channel is off by one 8-bit level or more."""
     non_finite: int
-    """NaN and infinite values in the result that is judged."""
+    """Places where one of the results is NaN or infinite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,12 @@ class Comparison:
     """(found, wanted) of the picture with the largest difference, if there is any."""
 
     def add(self, found: Pixels, wanted: Pixels) -> None:
-        """Takes one picture in. A shape that differs is a ValueError."""
+        """Takes one picture in; a value that is not finite in either counts. A shape that differs is a ValueError."""
         if found.shape != wanted.shape:
             raise ValueError(f"results of {found.shape} and {wanted.shape}")
-        finite = np.isfinite(found)
-        difference = np.where(finite, found.astype(np.float64) - wanted, 0.0)
+        finite = np.isfinite(found) & np.isfinite(wanted)
+        with np.errstate(invalid="ignore"):
+            difference = np.where(finite, found.astype(np.float64) - wanted, 0.0)
         levels = np.where(finite, np.abs(_levels(found) - _levels(wanted)), 255)
         largest, broken = float(np.abs(difference).max(initial=0.0)), int((~finite).sum())
         if broken or largest > self.max_difference:
@@ -121,21 +123,47 @@ def backends(judged: Backend, reference: Backend, pictures: Sequence[Pixels]) ->
     return compare((whole(judged, lr) for lr in pictures), (whole(reference, lr) for lr in pictures))
 
 
+def on_photographs(judged: Backend, reference: Backend, sizes: Sequence[tuple[int, int]]) -> Comparison:
+    """One network in two runtimes: on the photographs that ship, cut to each of `sizes` (height, width) in LR pixels.
+
+    Two of them at once come on top, at the first size, where the judged one takes two.
+    """
+    comparison = backends(judged, reference, [lr for size in sizes for lr in photographs(size)])
+    if judged.profile is None or judged.profile.batch > 1:
+        pair = np.stack([_padded(lr, judged.spec.multiple_of) for lr in photographs(sizes[0])[:2]])
+        for found, wanted in zip(judged.infer(pair), reference.infer(pair), strict=True):
+            comparison.add(found.transpose(1, 2, 0), wanted.transpose(1, 2, 0))
+    return comparison
+
+
 def tiling(backend: Backend, pictures: Sequence[Pixels]) -> Comparison:
     """Pictures cut into the smallest tiles there are, with the network's own halo, against the same in one piece."""
     side = 2 * backend.spec.halo + SMALLEST_KEEP
-    tiled = (upscale(backend, lr, tiling=Tiling(tile=(side, side))).sr for lr in pictures)
-    return compare(tiled, (whole(backend, lr) for lr in pictures))
+    tile = (side, side) if backend.profile is None else backend.profile.nearest((side, side))
+
+    def tiled(lr: Pixels) -> Pixels:
+        try:
+            return upscale(backend, lr, tiling=Tiling(tile=tile)).sr
+        except NonFinite:  # which is counted here like any other difference
+            scale = backend.spec.scale
+            return np.full((lr.shape[0] * scale, lr.shape[1] * scale, 3), np.nan, np.float32)
+
+    return compare(map(tiled, pictures), (whole(backend, lr) for lr in pictures))
 
 
 def whole(backend: Backend, lr: Pixels) -> Pixels:
     """A picture in one piece, padded to what the network takes; unlike `upscale`, with whatever is not finite in it."""
     height, width = lr.shape[:2]
-    step, scale = backend.spec.multiple_of, backend.spec.scale
-    padded = np.pad(lr, ((0, -height % step), (0, -width % step), (0, 0)), mode="edge")
-    result = backend.infer(np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32))
+    scale = backend.spec.scale
+    result = backend.infer(_padded(lr, backend.spec.multiple_of)[None])
     cropped: Pixels = result[0].transpose(1, 2, 0)[: height * scale, : width * scale]
     return cropped
+
+
+def _padded(lr: Pixels, multiple_of: int) -> Pixels:
+    """(H, W, 3) -> (3, H, W), both sides rounded up by repeating the edge."""
+    beyond = [(0, -side % multiple_of) for side in lr.shape[:2]]
+    return np.ascontiguousarray(np.pad(lr, (*beyond, (0, 0)), mode="edge").transpose(2, 0, 1), dtype=np.float32)
 
 
 def photographs(size: tuple[int, int]) -> list[Pixels]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpsr_deploy import tiles
-from gpsr_deploy.backends import Backend, Batch, sr_shape
+from gpsr_deploy.backends import Backend, Batch, infer_each
 from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
 from gpsr_deploy.machine import available_memory
 from gpsr_deploy.spec import Profile
@@ -49,12 +50,12 @@ class Tiling:
     """LR pixels of context per side, rounded up likewise; the network's own measured one by default."""
     whole: bool = False
     """The picture in one piece."""
-    batch: int = 1
-    """Tiles per run."""
+    batch: int | None = None
+    """Tiles per run; None: as many as the engine was built for, else one."""
 
     def __post_init__(self) -> None:
         if (
-            self.batch < 1
+            (self.batch is not None and self.batch < 1)
             or (self.tile is not None and min(self.tile) < 1)
             or (self.halo is not None and self.halo < 0)
         ):
@@ -80,19 +81,23 @@ def upscale(
 ) -> Upscaled:
     """`lr` enlarged by the backend's scale, in the same layout and dtype; the result owns its memory.
 
-    Where memory runs out the tile is halved, up to MAX_HALVINGS times, and the picture begun anew, so that the result is
-    that of a run at the smaller tile. Raises UsageError, OutOfMemory, NonFinite or ModelRefused.
+    Where memory runs out the batch is halved down to one tile, then the tile, up to MAX_HALVINGS times, and the picture
+    begun anew, so that the result is that of a run at the smaller tile. Raises UsageError, OutOfMemory, NonFinite or
+    ModelRefused.
     """
     _check(lr)
     tiling = tiling or Tiling()
     plan, halo = plan_for(backend, lr.shape[0], lr.shape[1], tiling=tiling)
     sr = _empty_result(lr, backend.spec.scale)
-    halvings = 0
+    at_once, halvings = _tiles_at_once(backend, tiling), 0
     while True:
         try:
-            _run(backend, lr, sr, plan, tiling.batch, order, on_progress)
+            _run(backend, lr, sr, plan, at_once, order, on_progress)
             return Upscaled(sr=sr, plan=plan, halo=halo)
         except (OutOfMemory, MemoryError) as error:
+            if at_once > 1:
+                at_once = min(at_once, len(plan)) // 2 or 1
+                continue
             smaller = None if tiling.whole or halvings == MAX_HALVINGS else _halved(backend, plan, halo=halo)
             if smaller is None:
                 found = f"no memory for a tile of {plan.tile[0]}x{plan.tile[1]} LR pixels"
@@ -124,7 +129,7 @@ def plan_for(
         else:
             free = available_memory() if available is None else available
             budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
-            pixels = budget // (backend.bytes_per_pixel * tiling.batch)
+            pixels = budget // (backend.bytes_per_pixel * _tiles_at_once(backend, tiling))
             tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels, min_keep=SMALLEST_KEEP)
         plan = tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step)
     if profile is not None and not _within(plan, profile):
@@ -138,9 +143,13 @@ def plan_for(
 
 def _within(plan: TilePlan, profile: Profile | None) -> bool:
     """Whether the profile takes the plan's tiles."""
-    return profile is None or all(
-        low <= size <= high for low, size, high in zip(profile.min, plan.tile, profile.max, strict=True)
-    )
+    return profile is None or profile.takes(plan.tile)
+
+
+def _tiles_at_once(backend: Backend, tiling: Tiling) -> int:
+    """Tiles per run: what is asked for, as far as the profile goes."""
+    most = backend.profile.batch if backend.profile is not None else tiling.batch or 1
+    return min(tiling.batch or most, most)
 
 
 def _halved(backend: Backend, plan: TilePlan, *, halo: int) -> TilePlan | None:
@@ -186,25 +195,23 @@ def _run(
 ) -> None:
     """Fills `sr`, tile by tile."""
     scale = backend.spec.scale
-    if backend.profile is not None:
-        at_once = min(at_once, backend.profile.batch)
     swapped = order == "bgr" and lr.ndim == 3
     source, target = (lr[:, :, ::-1], sr[:, :, ::-1]) if swapped else (lr, sr)
+    groups = list(_groups(plan, at_once))
     done = 0
-    for group in _groups(plan, at_once):
-        batch = _read(source, group)
-        results = backend.infer(batch)
-        if results.shape != sr_shape(batch, backend.spec):
-            raise ModelRefused(
-                f"the network gives {results.shape} for {batch.shape}", expected=f"scale {scale}, as its spec says"
-            )
-        for (row, col), result in zip(group, results, strict=True):
-            _require_finite(result, row, col)
-            _paste(target, result, row, col, scale)
-        del batch, results, result  # before the next run, which needs the memory
-        done += len(group)
-        if on_progress is not None:
-            on_progress(done, len(plan))
+    with contextlib.closing(infer_each(backend, (_read(source, group) for group in groups))) as every:
+        for group in groups:
+            results = next(every)
+            expected = len(group), 3, plan.tile[0] * scale, plan.tile[1] * scale
+            if results.shape != expected:
+                raise ModelRefused(f"the network gives {results.shape}", expected=f"{expected}, as its spec says")
+            for (row, col), result in zip(group, results, strict=True):
+                _require_finite(result, row, col)
+                _paste(target, result, row, col, scale)
+            del results, result  # before the next run, which needs the memory
+            done += len(group)
+            if on_progress is not None:
+                on_progress(done, len(plan))
 
 
 def _groups(plan: TilePlan, size: int) -> Iterator[list[tuple[Span, Span]]]:

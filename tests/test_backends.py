@@ -2,20 +2,25 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import safetensors.torch
 import torch
 from conftest import ROOT
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 import gpsr_deploy
 from gpsr_deploy import checkpoint_file
+from gpsr_deploy.backends import onnxruntime as ort_backend
 from gpsr_deploy.backends import open_backend
-from gpsr_deploy.errors import BackendUnavailable, InputUnreadable, ModelRefused, UsageError
+from gpsr_deploy.errors import BackendUnavailable, InputUnreadable, ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.network import build
 from gpsr_deploy.onnx_file import SPEC_KEY
 
@@ -23,12 +28,15 @@ KINDS = {
     "torch": (".safetensors", None, "cpu"),
     "torch-cuda": (".safetensors", None, "cuda"),
     "onnxruntime": (".onnx", None, "cpu"),
+    "onnxruntime-cuda": (".onnx", "onnxruntime", "cuda"),
     "openvino": (".onnx", "openvino", "cpu"),
 }
 """Suffix, runtime and device that open_backend is asked for."""
 
 ALL_KINDS = [pytest.param(kind, marks=pytest.mark.gpu if "cuda" in kind else ()) for kind in KINDS]
 ON_THE_CPU = pytest.mark.parametrize("kind", [kind for kind in KINDS if "cuda" not in kind])
+
+CPU = "CPUExecutionProvider"
 
 TOLERANCE = 1e-5
 """Largest difference from torch, of values around 1: what INTERFACE's export promises. Each of the runtimes, torch too, is
@@ -45,6 +53,8 @@ def path_of(checkpoint_path, onnx_path):
 
 def open_kind(kind, path_of):
     suffix, runtime, device = KINDS[kind]
+    if kind == "onnxruntime-cuda" and ort_backend.CUDA not in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has no CUDA")
     return open_backend(path_of[suffix], runtime=runtime, device=device, threads=1)
 
 
@@ -84,7 +94,7 @@ def test_it_says_what_it_does(backend, checkpoint_path):
     assert spec.checkpoint_sha256 == checkpoint_file.read_info(checkpoint_path).sha256
     assert backend.profile is None
     assert backend.runtime in ("torch", "onnxruntime", "openvino")
-    assert backend.device in ("cpu", "cuda")
+    assert re.fullmatch("cpu|cuda(:[0-9]+)?", backend.device)
     assert backend.bytes_per_pixel >= 3 * 4 * (1 + spec.scale**2)  # the input and the output at the very least
 
 
@@ -153,6 +163,7 @@ def test_closing_twice_is_harmless(path_of, kind):
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:99"])
 def test_a_gpu_that_is_not_there_is_refused_with_the_way_out(path_of, kind, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     suffix, runtime, _ = KINDS[kind]
     with pytest.raises(BackendUnavailable, match=r"error\[5\].*--device cpu"):
         open_backend(path_of[suffix], runtime=runtime, device=device)
@@ -164,12 +175,149 @@ def test_a_device_that_is_none_is_a_usage_error(path_of, device):
         open_backend(path_of[".safetensors"], device=device)
 
 
-# --- files ---
+# --- ONNX Runtime on a GPU: doubles stand in for the module and for CUDA ---
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch):
+    """ONNX Runtime with its CUDA provider, on a machine with one GPU. The sessions are real ones, on the CPU.
+
+    What a test changes: `providers` that are there, `started` of a session, what `refuses` to start, what a `run` raises,
+    `gpus` (None: cuda-bindings is not installed), `free` bytes. What it finds: the arguments of each session, `asked`.
+    """
+    machine = SimpleNamespace(
+        providers=[ort_backend.CUDA, CPU], started=None, refuses=None, run=None, gpus=1, free=1 << 40, asked=[]
+    )
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, content, options, **asked):
+            machine.asked.append(asked)
+            self.names = [name if isinstance(name, str) else name[0] for name in asked["providers"]]
+            if machine.refuses and ort_backend.CUDA in self.names:
+                raise machine.refuses
+            super().__init__(content, options, providers=[CPU])
+
+        def get_providers(self):
+            return machine.started or self.names
+
+        def run(self, *arguments):
+            if machine.run:
+                raise machine.run
+            return super().run(*arguments)
+
+    class Cuda:
+        def cudaGetDeviceCount(self):
+            return (0, machine.gpus) if machine.gpus else (100, None)
+
+        def cudaSetDevice(self, index):
+            return (0,)
+
+        def cudaGetDeviceProperties(self, index):
+            return 0, SimpleNamespace(name=b"GPU", major=8, minor=9)
+
+        def cudaMemGetInfo(self):
+            return 0, machine.free, 1 << 40
+
+    def bindings():
+        if machine.gpus is None:
+            raise BackendUnavailable("cuda-bindings is not installed")
+        return Cuda()
+
+    double = SimpleNamespace(**vars(onnxruntime))
+    double.InferenceSession = Session
+    double.get_available_providers = lambda: machine.providers
+    double.preload_dlls = lambda: print("Failed to load libcudnn")
+    monkeypatch.setattr(ort_backend, "onnxruntime", double)
+    monkeypatch.setattr(ort_backend, "bindings", bindings)
+    return machine
 
 
 @pytest.mark.parametrize(
-    "suffix", ["", ".txt", ".png", ".json", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".PTH", ".plan", ".engine"]
+    ("device", "change", "found"),
+    [
+        ("auto", {}, "cuda:0"),
+        ("auto", {"gpus": 0}, "cpu"),
+        ("auto", {"providers": [CPU]}, "cpu"),
+        ("auto", {"gpus": None}, "cuda:0"),
+        ("auto", {"gpus": None, "started": [CPU]}, "cpu"),
+        ("auto", {"gpus": None, "refuses": RuntimeError("CUDA failure 100")}, "cpu"),
+        ("cpu", {}, "cpu"),
+        ("cuda", {}, "cuda:0"),
+        ("cuda:1", {"gpus": 2}, "cuda:1"),
+    ],
 )
+def test_onnx_runtime_takes_the_gpu_where_there_is_one(path_of, gpu_machine, capfd, device, change, found):
+    vars(gpu_machine).update(change)
+    with open_backend(path_of[".onnx"], device=device, threads=1) as opened:
+        assert opened.device == found
+        assert opened.infer(random_batch(1, 3, 3)).shape == (1, 3, 12, 12)
+    asked = gpu_machine.asked[-1]
+    if found == "cpu":
+        assert asked == {"providers": [CPU]}
+    else:
+        ((provider, options),) = asked["providers"]
+        assert (provider, options["device_id"], options["use_tf32"]) == (ort_backend.CUDA, found[-1], "0")
+        assert asked["enable_fallback"] == 0
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+@pytest.mark.parametrize(
+    "change",
+    [{"started": [CPU]}, {"refuses": RuntimeError("no device")}, {"refuses": states.EPFail("no device")}],
+    ids=["in silence", "RuntimeError", "EPFail"],
+)
+def test_a_gpu_that_is_there_and_does_not_start_is_refused_and_not_replaced_by_the_cpu(
+    path_of, gpu_machine, capfd, device, change
+):
+    vars(gpu_machine).update(change)
+    with pytest.raises(
+        BackendUnavailable, match=r"error\[5\].*(libcudnn|no device).*gpsr-deploy\[cuda\].*--device cpu"
+    ):
+        open_backend(path_of[".onnx"], device=device)
+    assert len(gpu_machine.asked) == 1
+    assert capfd.readouterr().out == ""
+
+
+def test_a_graph_that_is_no_good_is_not_blamed_on_the_gpu(path_of, gpu_machine):
+    gpu_machine.refuses = states.InvalidGraph("no such input")
+    with pytest.raises(ModelRefused, match="cannot run the model") as caught:
+        open_backend(path_of[".onnx"], device="cuda")
+    assert not isinstance(caught.value, BackendUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("change", "raised"),
+    [
+        ({"free": 1000}, OutOfMemory),
+        ({}, ModelRefused),
+        ({"gpus": None}, ModelRefused),
+    ],
+    ids=["a full GPU", "an empty one", "unknown"],
+)
+@pytest.mark.parametrize("failure", [states.RuntimeException, states.Fail, RuntimeError])
+def test_a_full_gpu_is_told_from_other_failures_by_what_is_free(path_of, gpu_machine, change, raised, failure):
+    vars(gpu_machine).update(change)
+    with open_backend(path_of[".onnx"], device="cuda", threads=1) as opened:
+        gpu_machine.run = failure("something failed")
+        with pytest.raises(raised):
+            opened.infer(random_batch(1, 6, 6))
+        gpu_machine.run = None
+        assert opened.infer(random_batch(1, 6, 6)).shape == (1, 3, 24, 24)
+
+
+def test_memory_of_the_gpu_does_not_matter_on_the_cpu(path_of, gpu_machine):
+    gpu_machine.free = 0
+    with open_backend(path_of[".onnx"], device="cpu", threads=1) as opened:
+        gpu_machine.run = states.Fail("something failed")
+        with pytest.raises(ModelRefused):
+            opened.infer(random_batch(1, 6, 6))
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("suffix", ["", ".txt", ".png", ".json", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".PTH"])
 def test_a_file_that_is_no_model_is_refused_without_being_opened(tmp_path, suffix):
     """There is none: opening it would end as an unreadable input, exit code 3."""
     with pytest.raises(ModelRefused, match=r"error\[5\]"):

@@ -130,7 +130,7 @@ def test_both_runtimes_give_the_same_picture(tmp_path: Path, runtime: str):
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["-s", "8"], 2),
+        (["-s", "3"], 2),
         (["--device", "cuda"], 5),
         (["--device", "banana"], 2),
         (["--no-tile", "-t", "96"], 2),
@@ -190,10 +190,12 @@ def test_inspect_reads_checkpoints(capfd, checkpoint_path: Path):
 
 
 def test_doctor_finds_this_machine_ready(capfd):
+    from gpsr_deploy import models
+
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     assert found["infer_ready"] is True
-    assert found["models"] == {"x4": "gpsr_nano_x4.onnx"}
+    assert found["models"] == {f"x{scale}": name for scale, name in models.SHIPPED.items()}
 
 
 def test_stdout_may_go_away(tmp_path: Path):

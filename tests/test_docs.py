@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from gpsr_deploy import images, samples
+import options
+import train
+from gpsr_deploy import images, models, samples
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,3 +53,49 @@ def test_the_commands_of_training_md_run_as_written_but_for_the_minutes(here: Pa
         ended = subprocess.run(line, shell=True, cwd=here, env=environment, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, f"{line}\n{ended.stderr}"
     assert images.read(here / "photo_x4.png").pixels.shape == (240, 320, 3)
+
+
+def test_the_papers_recipe_of_training_md_is_what_the_paper_states():
+    (line,) = [line for line in commands("training.md") if line.startswith("torchrun")]  # which needs eight GPUs
+    typed = shlex.split(line.partition("train/train.py ")[2])
+    wanted = options.parse(typed)
+    recipe = train.recipe_of(wanted)
+    assert (recipe.model, recipe.batch, recipe.patch, recipe.learning_rate) == ("gpsr", 8, 48, 1e-4)
+    assert (recipe.alpha, recipe.beta, recipe.warmup, wanted.steps) == (0.1, 0.001, 1, 1_000_000)
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_runs_on_two_cpu_processes_with_fewer_steps_and_a_smaller_network(here: Path):
+    (line,) = [line for line in commands("training.md") if line.startswith("torchrun")]
+    for written, smaller in (
+        ("--nproc-per-node 8", "--nproc-per-node 2"), ("--model gpsr", "--model nano"), ("--steps 1000000", "--steps 4"),
+        ("--every 5000", "--every 2"), ("--patch 48", "--patch 12"),
+    ):  # fmt: skip
+        assert written in line
+        line = line.replace(written, smaller)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(line, shell=True, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert len((here / "runs" / "gpsr-x4" / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_commands_of_engines_md_run_as_written(tmp_path: Path):
+    for model in models.files():
+        (tmp_path / model.name).write_bytes(model.read_bytes())
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (tmp_path / "few").mkdir()
+    images.write(tmp_path / "few" / "a.png", images.Picture(pixels=photograph()[:60, :60]))
+    typed = commands("engines.md")
+    assert len(typed) == 4
+    for line in typed:
+        line += f" --images {tmp_path / 'few'}" if line.startswith("gpsr-trt validate") else ""  # less to compute
+        ended = subprocess.run(
+            line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, f"{line}\n{ended.stderr}"
+    assert "fp16 100%" in subprocess.run(typed[2] + " --overwrite", shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stderr  # fmt: skip
+
+
+def photograph() -> np.ndarray:
+    """One that ships."""
+    return images.read(next(iter(samples.photographs()))).pixels

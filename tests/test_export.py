@@ -113,7 +113,7 @@ def test_weights_that_overflow_in_fp16_leave_no_file(tmp_path: Path, checkpoint_
     ("arguments", "code"),
     [
         (["--checkpoint", "missing.safetensors"], 3),
-        (["--scale", "8"], 3),
+        (["--model", "lite", "--scale", "8"], 3),
         (["--model", "huge"], 2),
     ],
 )

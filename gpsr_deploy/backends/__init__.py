@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory, UsageError
+from gpsr_deploy.errors import ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 
 Batch = NDArray[np.float32]
 """NCHW RGB in [0, 1], whatever the engine computes in."""
 
-Runtime = Literal["onnxruntime", "openvino", "torch"]
+UNMEASURED_HALO = 36
+"""LR pixels; the halo of a model's very weights is measured at export, and where nobody did a cautious one stands in."""
+
+Runtime = Literal["onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx"]
 
 
 class Backend(Protocol):
@@ -55,14 +59,57 @@ class Backend(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class Pipelined(Protocol):
+    """A backend that works on the next batch while its caller is busy with the last result."""
+
+    def infer_each(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+        """The result of each batch, in order, as `Backend.infer`; a batch is taken before its predecessor's result is given.
+
+        To be exhausted, or closed, before the backend is used again.
+        """
+
+
+def infer_each(backend: Backend, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+    """The result of each batch, in order: pipelined where the backend can. To be exhausted or closed."""
+    if isinstance(backend, Pipelined):
+        yield from backend.infer_each(batches)
+    else:
+        for batch in batches:
+            yield backend.infer(batch)
+
+
 def open_backend(
-    path: Path, *, device: str = "auto", runtime: Runtime | None = None, threads: int | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    runtime: Runtime | None = None,
+    threads: int | None = None,
+    scale: int | None = None,
+    trust_engine: bool = False,
 ) -> Backend:
     """A backend for the model in `path`.
 
     The file's kind picks the runtime, unless `runtime` names one that also takes it; `device` is `auto`, `cpu` or
-    `cuda[:index]`; `threads` limits the CPU's. Raises InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
+    `cuda[:index]`; `threads` limits the CPU's; a model of another `scale` is refused, an engine before it is loaded;
+    `trust_engine` takes a plan without its sidecar. Raises InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
     """
+    backend = _opened(path, device=device, runtime=runtime, threads=threads, scale=scale, trust_engine=trust_engine)
+    if scale not in (None, backend.spec.scale):
+        backend.close()
+        raise ModelRefused(
+            f"the model enlarges {backend.spec.scale} times",
+            expected=f"one for scale {scale} (-s {scale}), as asked",
+            remedy=f"-s {backend.spec.scale}, or another model",
+            path=path,
+        )
+    return backend
+
+
+def _opened(
+    path: Path, *, device: str, runtime: Runtime | None, threads: int | None, scale: int | None, trust_engine: bool
+) -> Backend:
+    """The backend for the kind of file that `path` is."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise UsageError(f"device {device!r}", expected="auto, cpu, cuda or cuda:INDEX")
     match path.suffix.lower(), runtime:
@@ -80,13 +127,10 @@ def open_backend(
             from gpsr_deploy.backends.torch import TorchBackend
 
             return TorchBackend.open(path, device=device, threads=threads)
-        case ".plan" | ".engine", _:
-            raise BackendUnavailable(
-                "this is a TensorRT engine",
-                expected="an .onnx or .safetensors model: engines are not run yet",
-                remedy="the ONNX that the engine was built from",
-                path=path,
-            )
+        case ((".plan" | ".engine"), None | "tensorrt" | "tensorrt-rtx"):
+            from gpsr_deploy.backends.tensorrt import TensorRtBackend
+
+            return TensorRtBackend.open(path, device=device, runtime=runtime, scale=scale, trust=trust_engine)
         case ".pth" | ".pt" | ".ckpt" | ".bin" | ".pkl", _:
             raise ModelRefused(
                 "this file may hold a pickle, which can run code",
@@ -96,12 +140,12 @@ def open_backend(
             )
         case _, None:
             raise ModelRefused(
-                f"no model is known by the suffix {path.suffix!r}", expected=".onnx or .safetensors", path=path
+                f"no model is known by the suffix {path.suffix!r}", expected=".plan, .onnx or .safetensors", path=path
             )
         case _:
             raise UsageError(
                 f"{runtime} with a file named {path.suffix!r}",
-                expected="onnxruntime or openvino with .onnx, torch with .safetensors",
+                expected="onnxruntime or openvino with .onnx, torch with .safetensors, tensorrt or tensorrt-rtx with .plan",
                 path=path,
             )
 

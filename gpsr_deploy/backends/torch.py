@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gpsr_deploy.backends import Batch, failure, sr_shape
+from gpsr_deploy.backends import UNMEASURED_HALO, Batch, failure, sr_shape
 from gpsr_deploy.errors import BackendUnavailable, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 
@@ -22,9 +22,6 @@ except ImportError as error:
 from gpsr_deploy import checkpoint_file
 from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, fold
-
-DEFAULT_HALO = 36
-"""LR pixels; the halo of these very weights is measured at export, before that a cautious one stands in."""
 
 LIVE_MAPS = 14
 """How many maps of the widest decoder are alive at once; measured."""
@@ -60,7 +57,7 @@ class TorchBackend:
         spec = SRSpec(
             name=info.name,
             scale=info.scale,
-            halo=DEFAULT_HALO,
+            halo=UNMEASURED_HALO,
             multiple_of=MULTIPLE_OF,
             tiling="aligned",
             dtype="fp32",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import doctor, infer, inspect, program, validate
+from gpsr_deploy.cli import bench, build, doctor, infer, inspect, program, validate
 from gpsr_deploy.cli.signals import ending_on_signals
 from gpsr_deploy.errors import UsageError
 
@@ -16,6 +16,7 @@ START = """\
 start here:
   gpsr-trt infer photo.jpg                 writes photo_x4.jpg beside it, on the CPU, with the model that ships
   gpsr-trt infer shots/ -o large/ -r       a folder; files that fail are listed at the end
+  gpsr-trt bench                           how fast that model is here; --vs FILE: against another
   gpsr-trt inspect model.onnx              what a model is, for what, from what
   gpsr-trt doctor                          what this machine can run
 """
@@ -45,14 +46,14 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each command's options carry the function that runs it."""
     top = Parser(
         prog="gpsr-trt",
-        description="GPSR super-resolution: pictures four times larger, and sharper than bicubic makes them.",
+        description="GPSR super-resolution: pictures four or eight times larger, and sharper than bicubic makes them.",
         epilog=START,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"gpsr-deploy {__version__}")
     top.set_defaults(run=lambda _options: _show_start(top))
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (infer, validate, inspect, doctor):
+    for command in (infer, build, validate, bench, inspect, doctor):
         command.add_to(commands)
     return top
 

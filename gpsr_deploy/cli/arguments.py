@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 
 
 def positive(text: str) -> int:
@@ -30,6 +31,14 @@ def not_negative_float(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0")
     return value
+
+
+def height_width(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH, both from 1."""
+    found = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
+    if found is None or not int(found[1]) or not int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HEIGHTxWIDTH")
+    return int(found[1]), int(found[2])
 
 
 def _float(text: str) -> float:

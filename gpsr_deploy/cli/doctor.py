@@ -13,6 +13,10 @@ RUNTIMES = {
     "onnxruntime": ("onnxruntime", "cpu"),
     "openvino": ("openvino", "openvino"),
     "torch": ("torch", "train"),
+    "tensorrt_rtx": ("tensorrt-rtx-cu13", "rtx"),
+    "tensorrt": ("tensorrt-cu13", "trt"),
+    "cuda.bindings": ("cuda-bindings", "rtx"),
+    "polygraphy": ("polygraphy", "layers"),
     "pyvips": ("pyvips", "cpu"),
 }
 """Module -> its distribution, and the extra that brings it."""
@@ -49,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
         "system": f"{platform.system()} {platform.machine()}",
         "cpus": cores(),
         "memory_available_mib": memory >> 20 if memory else None,
-        "cuda_devices": _cuda_devices(),
+        "gpus": _gpus(),
         "models": shipped,
         "runtimes": runtimes,
     }
@@ -64,9 +68,9 @@ def run(options: argparse.Namespace) -> int:
             if isinstance(found, dict):
                 output.text(f"{name}:")
                 for key, value in found.items():
-                    output.text(f"  {key:16} {value or _hint(key)}")
+                    output.text(f"  {key:22} {value or _hint(key)}")
             else:
-                output.text(f"{name:24} {found}")
+                output.text(f"{name:24} {', '.join(found) if isinstance(found, list) else found}")
         if not ready:
             output.say("infer cannot run here. Try: pip install --force-reinstall 'gpsr-deploy[cpu]'")
     return 0 if ready else 5
@@ -88,11 +92,15 @@ def _version(module: str, distribution: str) -> str | None:
         return None
 
 
-def _cuda_devices() -> int | str:
-    """How many GPUs CUDA sees; asked of the driver, and never of TensorRT, which crashes where there is none."""
-    if _version("cuda.bindings", "cuda-bindings") is None:
-        return "unknown: cuda-bindings is not installed"
-    from cuda.bindings import runtime  # type: ignore[import-not-found,unused-ignore]
+def _gpus() -> list[str] | str:
+    """Name and compute capability of each GPU; asked of CUDA, and never of TensorRT, which crashes where there is none."""
+    from gpsr_deploy.backends.cuda import Cuda, bindings
+    from gpsr_deploy.errors import GpsrError
 
-    status, count = runtime.cudaGetDeviceCount()
-    return int(count) if int(status) == 0 else 0
+    try:
+        api = bindings()
+        gpus = [Cuda(api)]  # which says why there is none
+        gpus += [Cuda(api, index) for index in range(1, gpus[0].count)]
+    except GpsrError as error:
+        return f"none: {error.found}"
+    return [f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus]

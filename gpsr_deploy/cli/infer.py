@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
 from gpsr_deploy.cli.arguments import not_negative, positive
-from gpsr_deploy.errors import BatchIncomplete, GpsrError, ModelRefused, UsageError, printable
+from gpsr_deploy.errors import BatchIncomplete, GpsrError, UsageError, printable
 from gpsr_deploy.machine import cores
 
 DEFAULT_SCALE = 4
@@ -60,7 +60,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--engine",
         type=Path,
         metavar="FILE",
-        help="an .onnx or .safetensors model (default: the one that ships for -s)",
+        help="a .plan, .onnx or .safetensors model (default: the one that ships for -s)",
     )
     model.add_argument(
         "-s",
@@ -69,7 +69,16 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="N",
         help="how many times larger (default: the model's; 4 without --engine)",
     )
-    model.add_argument("--runtime", choices=["onnxruntime", "openvino", "torch"], help="default: by the model's kind")
+    model.add_argument(
+        "--runtime",
+        choices=["onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx"],
+        help="default: by the model's kind",
+    )
+    model.add_argument(
+        "--trust-engine",
+        action="store_true",
+        help="run a plan without its sidecar: it is a program, and nobody knows what it computes",
+    )
     model.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:INDEX (default: auto)"
     )
@@ -153,22 +162,30 @@ def _backend(options: argparse.Namespace) -> Iterator[Backend]:
     from gpsr_deploy.backends import open_backend
     from gpsr_deploy.ensemble import SelfEnsemble
     from gpsr_deploy.models import shipped
+    from gpsr_deploy.proof import prove_once
 
+    stack = contextlib.ExitStack()
     try:
         path = options.engine or shipped(DEFAULT_SCALE if options.scale is None else options.scale)
-        backend = open_backend(path, device=options.device, runtime=options.runtime, threads=options.threads)
-        if options.scale not in (None, backend.spec.scale):
-            raise ModelRefused(
-                f"the model enlarges {backend.spec.scale} times",
-                expected=f"one for -s {options.scale}",
-                remedy=f"-s {backend.spec.scale}, or another --engine",
-                path=path,
+        backend = stack.enter_context(
+            open_backend(
+                path,
+                device=options.device,
+                runtime=options.runtime,
+                threads=options.threads,
+                scale=options.scale,
+                trust_engine=options.trust_engine,
             )
+        )
+        unproved = prove_once(backend, path)
+        if unproved and not options.quiet:
+            output.say(f"warning: {printable(path)}: {unproved}")
     except GpsrError as error:
+        stack.close()
         for name in options.inputs:
             _failed(name, error, options, said=False)
         raise
-    with backend:
+    with stack:
         yield SelfEnsemble(backend) if options.self_ensemble else backend
 
 

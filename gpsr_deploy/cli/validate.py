@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
 from gpsr_deploy.cli.arguments import not_negative, not_negative_float, positive
-from gpsr_deploy.errors import InputUnreadable, ModelRefused, ParityFailed
+from gpsr_deploy.errors import InputUnreadable, ModelRefused, ParityFailed, UsageError, printable
+from gpsr_deploy.spec import ENGINE_RUNTIMES
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
     from gpsr_deploy.parity import Comparison, Pixels, Tolerance
+    from gpsr_deploy.spec import Profile
 
 LARGEST = (240, 240)
 """LR pixels of a picture that are compared, from its middle: in one piece they take a gigabyte or two."""
 
-KINDS = {".safetensors": "torch", ".onnx": "onnx", ".plan": "engine"}
+KINDS = {".safetensors": "torch", ".onnx": "onnx", ".plan": "engine", ".engine": "engine"}
 """What the two sides of a seam are called."""
 
 
@@ -57,7 +59,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--reference",
         type=Path,
         metavar="FILE",
-        help="what it was made from: a .safetensors, or an .onnx, of the same weights",
+        help="what it was made from: a .safetensors, or an .onnx, of the same weights (an engine's is found beside it)",
     )
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="pictures to compare on (default: the photographs that ship)"
@@ -68,6 +70,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         type=not_negative_float,
         metavar="DB",
         help="against the reference (default: 100 for fp32, 60 for fp16)",
+    )
+    parser.add_argument(
+        "--layers", action="store_true", help="name the first layer that leaves tolerance (needs gpsr-deploy[layers])"
     )
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda[:INDEX] (default: auto)")
     parser.add_argument(
@@ -83,16 +88,27 @@ def run(options: argparse.Namespace) -> int:
     from gpsr_deploy.backends import open_backend
 
     engine = options.engine or models.shipped(options.scale)
-    pictures = _pictures(options.images)
+    has_source = KINDS.get(engine.suffix.lower()) == "engine"
+    if options.reference is None and not has_source and (options.layers or options.min_psnr is not None):
+        raise UsageError(
+            f"{'--layers' if options.layers else '--min-psnr'} without a --reference",
+            expected="something to compare with",
+        )
     failed = []
     with contextlib.ExitStack() as stack:
         judged = stack.enter_context(open_backend(engine, device=options.device))
-        for seam, tolerance, comparison in _seams(judged, engine, pictures, options, stack):
+        source = _source_of(engine, judged, options.reference)
+        reference = options.reference or source
+        pictures = _pictures(options.images, judged.profile)
+        for seam, tolerance, comparison in _seams(judged, engine, reference, pictures, options, stack):
             row = _row(seam, tolerance, comparison)
             _show(row, tolerance, as_json=options.json)
             if not row.ok:
                 _draw(options.save / f"validate-{seam}.png", parity.picture_of_worst(comparison))
                 failed.append(seam)
+        runtime = judged.runtime
+    if options.layers:
+        _show_layers(source or engine, reference, runtime if source else None, options.min_psnr)
     if failed:
         raise ParityFailed(
             f"{' and '.join(failed)} {'do' if len(failed) > 1 else 'does'} not hold",
@@ -100,29 +116,57 @@ def run(options: argparse.Namespace) -> int:
             remedy="the fp32 model, or export and build it anew",
             path=engine,
         )
-    if not options.reference:
+    if reference is None:
         output.say(
             "only tiles were compared. Try: --reference with the weights, or the ONNX file, that the model was made from"
         )
     return 0
 
 
+def _source_of(engine: Path, judged: Backend, reference: Path | None) -> Path | None:
+    """The ONNX model that an engine was built from: `reference`, or one that ships or lies beside it; None for other models.
+
+    Raises ModelRefused for an engine of which neither that nor another reference is at hand.
+    """
+    if judged.runtime not in ENGINE_RUNTIMES:
+        return None
+    from gpsr_deploy import engine_file, proof
+
+    spec = engine_file.read_sidecar(engine)
+    found = proof.model_of(spec, engine.parent, also=reference)
+    if found is None and reference is None:
+        raise ModelRefused(
+            f"the ONNX model that the engine was built from (SHA-256 {spec.onnx_sha256[:12]}...) is not beside it",
+            expected="it, to compare the engine with",
+            remedy="--reference MODEL.onnx",
+            path=engine,
+        )
+    return found
+
+
 def _seams(
-    judged: Backend, engine: Path, pictures: list[Pixels], options: argparse.Namespace, stack: contextlib.ExitStack
+    judged: Backend,
+    engine: Path,
+    path: Path | None,
+    pictures: list[Pixels],
+    options: argparse.Namespace,
+    stack: contextlib.ExitStack,
 ) -> Iterator[tuple[str, Tolerance, Comparison]]:
-    """Name, tolerance and comparison of each seam, as soon as it is known."""
+    """Name, tolerance and comparison of each seam, as soon as it is known; `path` is the reference."""
     from gpsr_deploy import parity
     from gpsr_deploy.backends import open_backend
 
-    if options.reference:
-        reference = stack.enter_context(open_backend(options.reference, device=options.device))
+    if path is not None:
+        # The ONNX model of an engine runs on the CPU: the GPU must not judge itself.
+        device = "cpu" if KINDS[engine.suffix.lower()] == "engine" else options.device
+        reference = stack.enter_context(open_backend(path, device=device))
         if reference.spec.checkpoint_sha256 != judged.spec.checkpoint_sha256:
             raise ModelRefused(
                 f"the reference is made of the weights {reference.spec.checkpoint_sha256[:12]}...",
                 expected=f"those of the model, {judged.spec.checkpoint_sha256[:12]}...",
-                path=options.reference,
+                path=path,
             )
-        seam = f"{KINDS[options.reference.suffix.lower()]}~{KINDS[engine.suffix.lower()]}"
+        seam = f"{KINDS[path.suffix.lower()]}~{KINDS[engine.suffix.lower()]}"
         least = parity.MIN_PSNR_DB[judged.spec.dtype] if options.min_psnr is None else options.min_psnr
         tolerance = parity.Tolerance(min_psnr_db=least, max_level=options.max_level)
         yield seam, tolerance, parity.backends(judged, reference, pictures)
@@ -131,17 +175,44 @@ def _seams(
         yield "whole~tiled", tolerance, parity.tiling(judged, pictures)
 
 
-def _pictures(folder: Path | None) -> list[Pixels]:
+def _show_layers(graph: Path, reference: Path | None, runtime: str | None, min_psnr: float | None) -> None:
+    """Says where the model `graph`, as an engine of `runtime` if there is one, first leaves tolerance."""
+    from gpsr_deploy import layers, onnx_file, parity
+
+    if reference is None or {graph.suffix.lower(), reference.suffix.lower()} != {".onnx"}:
+        raise UsageError(
+            "--layers without two ONNX models", expected="an .onnx or .plan model, and --reference MODEL.onnx"
+        )
+    judged = onnx_file.read(graph)
+    engine = next((flavour for flavour in ENGINE_RUNTIMES if flavour == runtime), None)
+    found = layers.compare(judged, onnx_file.read(reference), parity.photographs((96, 96))[0], engine=engine)
+    least = parity.MIN_PSNR_DB[judged.spec.dtype] if min_psnr is None else min_psnr
+    first = layers.first_beyond(found, min_psnr_db=least)
+    if first is None:
+        worst = min(found, key=lambda layer: layer.psnr_db)
+        output.say(
+            f"all {len(found)} layers are within {least:g} dB; the furthest, {printable(worst.name)}: {worst.psnr_db:.1f} dB"
+        )
+    else:
+        output.say(
+            f"the first layer beyond {least:g} dB is {printable(first.name)}: {first.psnr_db:.1f} dB, values up to "
+            f"{first.peak:.3g}. Try: export/to_onnx.py --precision fp16 --keep-fp32 {printable(first.branch)}"
+        )
+
+
+def _pictures(folder: Path | None, profile: Profile | None) -> list[Pixels]:
+    """What is compared: the middle of each picture, of a size that the profile takes."""
     from gpsr_deploy import images, jobs, parity
 
+    largest = LARGEST if profile is None else profile.nearest(LARGEST)
     if folder is None:
-        return parity.photographs(LARGEST)
+        return parity.photographs(largest)
     if not folder.is_dir():
         raise InputUnreadable("this is no folder", expected="a folder of pictures", path=folder)
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in jobs.READ_SUFFIXES)
     if not paths:
         raise InputUnreadable("the folder holds no pictures", expected="PNG, JPEG, WebP, TIFF or GIF", path=folder)
-    return [parity.middle(images.read(path).pixels, LARGEST) for path in paths]
+    return [parity.middle(images.read(path).pixels, largest) for path in paths]
 
 
 def _row(seam: str, tolerance: Tolerance, comparison: Comparison) -> Row:
