@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import bench, build, doctor, infer, inspect, program, validate
+from gpsr_deploy.cli import bench, build, doctor, infer, inspect, program, validate, video
 from gpsr_deploy.cli.signals import ending_on_signals
 from gpsr_deploy.errors import UsageError
 
@@ -16,6 +16,7 @@ START = """\
 start here:
   gpsr-trt infer photo.jpg                 writes photo_x4.jpg beside it, on the CPU, with the model that ships
   gpsr-trt infer shots/ -o large/ -r       a folder; files that fail are listed at the end
+  gpsr-trt video film.mp4 -o large.mkv     a film, with its sound and subtitles
   gpsr-trt bench                           how fast that model is here; --vs FILE: against another
   gpsr-trt inspect model.onnx              what a model is, for what, from what
   gpsr-trt doctor                          what this machine can run
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"gpsr-deploy {__version__}")
     top.set_defaults(run=lambda _options: _show_start(top))
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (infer, build, validate, bench, inspect, doctor):
+    for command in (infer, video, build, validate, bench, inspect, doctor):
         command.add_to(commands)
     return top
 

@@ -1,0 +1,1 @@
+"""Films in and out: the only place that knows containers, codecs, colour matrices and pipes of frames."""
