@@ -22,6 +22,11 @@ CONTAINERS = {".mkv": "matroska", ".webm": "webm", ".mp4": "mp4", ".m4v": "mp4",
 CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 24, "libvpx-vp9": 24}
 """Quality where none is asked for: high, since a film is enlarged for its detail."""
 
+TELLS_ASPECT = ("libx264", "libx265", "mpeg4", "mpeg2video", "h264_nvenc", "hevc_nvenc")
+"""Encoders whose streams carry the shape of pixels; Matroska could, but PyAV has no way to say it to its muxer."""
+
+_MAX_PACKETS = 1 << 30
+
 _SITING = {"left": "left", "centre": "center", "top-left": "topleft"}
 
 
@@ -70,6 +75,10 @@ def choose(
         format=_tagged(replace(source, height=source.height * scale, width=source.width * scale, coding=coding)),
     )
     _try(found, target)
+    if source.sample_aspect != 1 and container in ("matroska", "webm") and name not in TELLS_ASPECT:
+        warnings.append(
+            f"neither {name} nor {container} is told that pixels are {source.sample_aspect} as wide as high"
+        )
     if source.hdr is not None and name != "libx265":
         warnings.append(f"{name} is not told the mastering display and the light level of the film; libx265 is")
     return found, tuple(warnings)
@@ -82,10 +91,13 @@ class Encoder:
         """Writes the header. `container` stands in for the encoding's. Raises FFmpegError."""
         self._format = encoding.format
         self._pixel_format = tags.pixel_format(encoding.format.coding)
-        self._container: OutputContainer = av.open(file, "w", format=container or encoding.container)
+        self._container: OutputContainer = av.open(
+            file, "w", format=container or encoding.container, container_options={"avoid_negative_ts": "disabled"}
+        )
         self._stream = _stream(self._container, encoding)
         self.pts: list[int] = []
         """Of the packets, in the order in which they lie in the file."""
+        self._earliest = 0
         self._stream.codec_context.open()
         self.unknown = tuple(self._stream.codec_context.options)
         """Options that the encoder does not have."""
@@ -101,6 +113,7 @@ class Encoder:
             stride = plane.line_size // samples.itemsize
             rows[: stride * samples.shape[0]].reshape(-1, stride)[:, : samples.shape[1]] = samples
         frame.pts, frame.time_base = pts, self._format.time_base
+        self._earliest = min(self._earliest, pts - _MAX_PACKETS)
         frame.colorspace, frame.color_range = tags.CODE_POINTS[coding.matrix], 2 if coding.full else 1
         frame.color_primaries, frame.color_trc = self._format.primaries, self._format.transfer
         self._mux(self._stream.encode(frame))
@@ -117,6 +130,9 @@ class Encoder:
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
             assert packet.pts is not None
+            # Encoders' own decoding times are not always in order (libx265, with two frames), nor are they kept: they
+            # have to rise, at any distance below the packets' times.
+            packet.dts = self._earliest + len(self.pts)
             self.pts.append(packet.pts)
             self._container.mux_one(packet)
 
