@@ -66,18 +66,18 @@ def nearest_content(brightness: float = 1.0) -> bytes:
     """The same as an ONNX model; with another `brightness` another model."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weight = (brightness * np.eye(3, dtype=np.float32)).reshape(3, 3, 1, 1)
-    scales = np.array([1, 1, SCALE, SCALE], np.float32)
+    # Each colour SCALE x SCALE times over, as channels that DepthToSpace lays out beside each other.
+    weight = (brightness * np.eye(3, dtype=np.float32)).repeat(SCALE**2, axis=0).reshape(-1, 3, 1, 1)
     graph = helper.make_graph(
         [
-            helper.make_node("Conv", ["lr", "weight"], ["same"]),
-            helper.make_node("Resize", ["same", "", "scales"], ["sr"], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+            helper.make_node("Conv", ["lr", "weight"], ["spread"]),
+            helper.make_node("DepthToSpace", ["spread"], ["sr"], blocksize=SCALE, mode="CRD"),
         ],
         "nearest",
         [helper.make_tensor_value_info("lr", TensorProto.FLOAT, ["n", 3, "h", "w"])],
         [helper.make_tensor_value_info("sr", TensorProto.FLOAT, ["n", 3, "H", "W"])],
-        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(scales, "scales")],
-    )  # fmt: skip
+        [numpy_helper.from_array(weight, "weight")],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     return onnx_file.stamped(model, SPEC)
 
@@ -214,7 +214,8 @@ def see(path: Path) -> Seen:
         for packet in source.demux():
             if packet.stream.type == "video":
                 for frame in packet.decode():
-                    coding = tags.PLANAR[tags.FULL.get(frame.format.name, frame.format.name)]
+                    name = frame.format.name
+                    coding = tags.PLANAR[tags.FULL.get(name, tags.REPACKED.get(name, name))]
                     frames.append(decode.planes_of(frame, coding))
                     seconds.append(frame.pts * frame.time_base)
                     last = frame

@@ -209,9 +209,15 @@ def free_bytes(path: Path) -> int:
 
 def _journal(content: Any) -> Journal:
     """Raises ValueError, TypeError or KeyError for what `begin` did not write."""
-    if content["version"] != VERSION or content.keys() != {"version", "binding", "tile", "halo"}:
+    if (
+        type(content) is not dict
+        or content["version"] != VERSION
+        or content.keys() != {"version", "binding", "tile", "halo"}
+    ):
         raise ValueError
     binding = content["binding"]
+    if type(binding) is not dict:
+        raise TypeError
     height, width = content["tile"]
     strings = [*binding.keys(), *binding.values()]
     if not all(type(text) is str for text in strings) or not all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -62,7 +63,10 @@ def ahead(items: Iterable[T], *, depth: int, check: Callable[[], None]) -> Gener
 
 
 class Behind(Generic[T]):
-    """Calls `consume` with each item in a thread that is up to `depth` behind. Left without an error, it has done them all."""
+    """Calls `consume` with each item in a thread that is up to `depth` behind.
+
+    When its `with` ends it has done them all; after an error of others too, unless that takes longer than GRACE.
+    """
 
     def __init__(self, consume: Callable[[T], object], *, depth: int) -> None:
         self._consume = consume
@@ -105,6 +109,10 @@ class Behind(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
+            if isinstance(error, Exception):  # what was made before it is whole; a signal cannot wait for that
+                deadline = time.monotonic() + GRACE
+                _put(self._waiting, _End(), lambda: self._error is not None or time.monotonic() > deadline)
+                self._thread.join(GRACE)
             self._stop.set()
             self._thread.join(GRACE)
             return
