@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gpsr_deploy.errors import GpsrError
 
 if TYPE_CHECKING:
-    from gpsr_deploy.upscale import Upscaler
+    from gpsr_deploy.upscaler import Upscaler
 
 __version__ = "0.1.0"
 __all__ = ["GpsrError", "__version__", "load"]
@@ -30,7 +30,7 @@ def load(
     from gpsr_deploy.backends import open_backend
     from gpsr_deploy.models import shipped
     from gpsr_deploy.spec import ENGINE_RUNTIMES
-    from gpsr_deploy.upscale import Upscaler
+    from gpsr_deploy.upscaler import Upscaler
 
     model = Path(path) if path is not None else shipped(scale or 4)
     backend = open_backend(model, device=device, threads=threads, scale=scale)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gpsr_deploy import images
+from gpsr_deploy import images, pictures
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.errors import OutOfMemory, OutputUnwritable
-from gpsr_deploy.images import Picture
-from gpsr_deploy.upscale import Image, Progress, Tiling, Upscaled, upscale
+from gpsr_deploy.images import Outline
+from gpsr_deploy.tiles import TilePlan
+from gpsr_deploy.upscale import Image, Progress, Tiling, plan_for, upscale_rows, with_less_memory
 
-FLAT = 2
-"""LR pixels from its edge at which a region of constant alpha is taken as flat."""
+STRIP_BYTES = 96 << 20
+"""What the SR pixels of a row of tiles may take, where the network leaves a choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,67 +74,55 @@ def infer(
     overwrite: bool,
     on_progress: Progress | None = None,
 ) -> Result:
-    """Reads `source`, enlarges it, writes `target`. Raises GpsrError's children; `target` is whole or untouched."""
+    """Reads `source`, enlarges it, writes `target`. Raises GpsrError's children; `target` is whole or untouched.
+
+    The output is never in memory as a whole, nor is an input that can be read by rows: a row of tiles is read, run and
+    written at a time.
+    """
     begin = time.monotonic()
-    warnings = check(source, target, scale=backend.spec.scale, overwrite=overwrite)
+    scale = backend.spec.scale
+    lost = check(source, target, scale=scale, overwrite=overwrite)
     try:
-        picture = images.read(source)
-        made, sr = enlarge(backend, picture, tiling=tiling, on_progress=on_progress)
+        picture = pictures.opened(source)
+        outline = picture.outline
+        large = replace(outline, height=outline.height * scale, width=outline.width * scale)
+        row_bytes = large.width * (1 if large.grey else 3) * large.depth // 8 * scale
+        plan, halo = plan_for(
+            backend, outline.height, outline.width, tiling=tiling, max_keep=max(1, STRIP_BYTES // row_bytes)
+        )
+
+        def run(plan: TilePlan, at_once: int) -> None:
+            with picture.layers() as layers, images.writing(target, large, overwrite=overwrite) as writer:
+                strips = upscale_rows(
+                    backend,
+                    layers,
+                    plan,
+                    at_once=at_once,
+                    memory=lambda rows: _strips_of(large, rows, layers=len(layers)),
+                    on_progress=on_progress,
+                )
+                with contextlib.closing(strips):
+                    for rows, (pixels, *alphas) in strips:
+                        writer.write(pixels, picture.alpha(rows, scale, *alphas))
+
+        plan, _ = with_less_memory(backend, plan, run, halo=halo, tiling=tiling)
     except MemoryError as error:
         raise OutOfMemory("no memory for this picture", remedy="a smaller picture", path=source) from error
-    images.write(target, sr, overwrite=overwrite)
     return Result(
         source=source,
         target=target,
-        height=sr.pixels.shape[0],
-        width=sr.pixels.shape[1],
-        tiles=len(made.plan),
-        tile=made.plan.tile,
-        halo=made.halo,
+        height=large.height,
+        width=large.width,
+        tiles=len(plan),
+        tile=plan.tile,
+        halo=halo,
         seconds=time.monotonic() - begin,
-        warnings=picture.warnings + warnings,
+        warnings=outline.warnings + lost,
     )
 
 
-def enlarge(
-    backend: Backend, picture: Picture, *, tiling: Tiling, on_progress: Progress | None = None
-) -> tuple[Upscaled, Picture]:
-    """`picture` with its pixels and alpha enlarged, everything else kept.
-
-    Alpha goes through the network as a grey picture, so that its edges are those of the colours; garbage colours under
-    full transparency are replaced before, so that nothing of them shows at these edges. What lies FLAT or more LR pixels
-    inside a fully opaque or fully transparent region is exactly that.
-    """
-    alpha = picture.alpha
-    if alpha is None:
-        made = upscale(backend, picture.pixels, tiling=tiling, on_progress=on_progress)
-        return made, replace(picture, pixels=made.sr)
-    scale = backend.spec.scale
-    varies = bool((alpha != alpha.flat[0]).any())
-    passes = 2 if varies else 1
-    peak = np.iinfo(alpha.dtype).max
-    made = upscale(
-        backend, images.bleed(picture.pixels, alpha), tiling=tiling, on_progress=_part(on_progress, 0, passes)
-    )
-    if varies:
-        enlarged: Image = upscale(backend, alpha, tiling=tiling, on_progress=_part(on_progress, 1, passes)).sr
-        for value in (0, peak):
-            enlarged[_inside(alpha == value).repeat(scale, axis=0).repeat(scale, axis=1)] = value
-    else:
-        enlarged = np.full((alpha.shape[0] * scale, alpha.shape[1] * scale), alpha.flat[0])
-    return made, replace(picture, pixels=made.sr, alpha=enlarged)
-
-
-def _inside(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels whose neighbourhood of FLAT pixels on each side lies in `region`; beyond the picture is as its edge."""
-    for axis in (0, 1):
-        pads = [(FLAT, FLAT) if a == axis else (0, 0) for a in (0, 1)]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(region, pads, mode="edge"), 2 * FLAT + 1, axis=axis)
-        region = np.asarray(windows.all(axis=-1))
-    return region
-
-
-def _part(on_progress: Progress | None, index: int, parts: int) -> Progress | None:
-    if on_progress is None:
-        return None
-    return lambda done, total: on_progress(index * total + done, parts * total)
+def _strips_of(large: Outline, rows: slice, *, layers: int) -> list[Image]:
+    """Memory for some SR rows: colours, and alpha where that is a layer."""
+    shape = rows.stop - rows.start, large.width
+    dtype = np.uint8 if large.depth == 8 else np.uint16
+    return [np.empty(shape if large.grey or layer else (*shape, 3), dtype) for layer in range(layers)]

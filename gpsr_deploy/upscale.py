@@ -1,19 +1,17 @@
-"""The only loop over tiles: a picture in, its super-resolution out. LR pixels become SR pixels here and nowhere else."""
+"""The only loop over tiles: a picture in, its super-resolution out, whole or by rows. LR pixels become SR pixels only here."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpsr_deploy import tiles
-from gpsr_deploy.backends import Backend, Batch, infer_each
+from gpsr_deploy.backends import Backend, infer_each
 from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
 from gpsr_deploy.machine import available_memory
 from gpsr_deploy.spec import Profile
@@ -27,6 +25,8 @@ Order = Literal["rgb", "bgr"]
 
 Progress = Callable[[int, int], object]
 """Called with (tiles done, tiles in all)."""
+
+Made = TypeVar("Made")
 
 WORKING_MEMORY = 390 << 20
 """Bytes that tiles in work may take when nothing else is asked: with interpreter, runtime and picture codecs under 512 MiB."""
@@ -62,6 +62,17 @@ class Tiling:
             raise UsageError(f"tile {self.tile}, overlap {self.halo}, batch {self.batch}", expected="positive sizes")
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Rows of a picture that is in memory."""
+
+    pixels: Image
+
+    def rows(self, start: int, stop: int) -> Image:
+        """See Rows."""
+        return self.pixels[start:stop]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upscaled:
     """A result and how it was made."""
@@ -69,6 +80,13 @@ class Upscaled:
     sr: Image
     plan: TilePlan
     halo: int
+
+
+class Rows(Protocol):
+    """LR rows of a picture that need not be in memory as a whole."""
+
+    def rows(self, start: int, stop: int) -> Image:
+        """Rows [start, stop), as far as the picture goes, in the layout of Image. `start` never goes back."""
 
 
 def upscale(
@@ -89,11 +107,76 @@ def upscale(
     tiling = tiling or Tiling()
     plan, halo = plan_for(backend, lr.shape[0], lr.shape[1], tiling=tiling)
     sr = _empty_result(lr, backend.spec.scale)
+    swapped = order == "bgr" and lr.ndim == 3
+    source, target = (lr[:, :, ::-1], sr[:, :, ::-1]) if swapped else (lr, sr)
+
+    def run(plan: TilePlan, at_once: int) -> None:
+        strips = upscale_rows(
+            backend, [Held(source)], plan, at_once=at_once, memory=lambda rows: [target[rows]], on_progress=on_progress
+        )
+        for _strip in strips:
+            pass
+
+    plan, _ = with_less_memory(backend, plan, run, halo=halo, tiling=tiling)
+    return Upscaled(sr=sr, plan=plan, halo=halo)
+
+
+def upscale_rows(
+    backend: Backend,
+    layers: Sequence[Rows],
+    plan: TilePlan,
+    *,
+    at_once: int = 1,
+    memory: Callable[[slice], Sequence[Image]],
+    on_progress: Progress | None = None,
+) -> Generator[tuple[slice, Sequence[Image]], None, None]:
+    """The SR rows of each row of tiles, from the top: which they are, and the pixels, one array a layer.
+
+    `layers` are pictures of the plan's size that are cut alike, such as colours and alpha. `memory` gives what the rows
+    are written to. A run takes `at_once` tiles. Raises as `upscale`, but does not try again with less.
+    """
+    scale = backend.spec.scale
+    tiles_of = [(row, col, layer) for row, col in plan for layer in range(len(layers))]
+    groups = [tiles_of[begin : begin + at_once] for begin in range(0, len(tiles_of), at_once)]
+    batches = (np.stack([_read(layers[layer], row, col, plan) for row, col, layer in group]) for group in groups)
+    done, strip, held = 0, slice(0, 0), list[Image]()
+    with contextlib.closing(infer_each(backend, batches)) as every:
+        for group in groups:
+            results = next(every)
+            expected = len(group), 3, plan.tile[0] * scale, plan.tile[1] * scale
+            if results.shape != expected:
+                raise ModelRefused(f"the network gives {results.shape}", expected=f"{expected}, as its spec says")
+            for (row, col, layer), result in zip(group, results, strict=True):
+                _require_finite(result, row, col)
+                rows = slice(row.keep_start * scale, row.keep_stop * scale)
+                if rows != strip:
+                    if held:
+                        yield strip, held
+                    strip, held = rows, list(memory(rows))
+                _paste(held[layer], result, row, col, scale)
+            del results, result  # before the next run, which needs the memory
+            done += len(group)
+            if on_progress is not None:
+                on_progress(done, len(tiles_of))
+    yield strip, held
+
+
+def with_less_memory(
+    backend: Backend,
+    plan: TilePlan,
+    run: Callable[[TilePlan, int], Made],
+    *,
+    halo: int,
+    tiling: Tiling,
+) -> tuple[TilePlan, Made]:
+    """What `run` makes of a plan and a number of tiles at once, and that plan: `plan`, or the next smaller that finds memory.
+
+    Raises OutOfMemory where there is none.
+    """
     at_once, halvings = _tiles_at_once(backend, tiling), 0
     while True:
         try:
-            _run(backend, lr, sr, plan, at_once, order, on_progress)
-            return Upscaled(sr=sr, plan=plan, halo=halo)
+            return plan, run(plan, at_once)
         except (OutOfMemory, MemoryError) as error:
             if at_once > 1:
                 at_once = min(at_once, len(plan)) // 2 or 1
@@ -109,9 +192,19 @@ def upscale(
 
 
 def plan_for(
-    backend: Backend, height: int, width: int, *, tiling: Tiling, available: int | None = None
+    backend: Backend,
+    height: int,
+    width: int,
+    *,
+    tiling: Tiling,
+    available: int | None = None,
+    max_keep: int | None = None,
 ) -> tuple[TilePlan, int]:
-    """The plan for a picture of this size, and its halo. `available` is free memory in bytes, asked of the system by default."""
+    """The plan for a picture of this size, and its halo.
+
+    `available` is free memory in bytes, asked of the system by default. `max_keep` limits the LR rows that a row of tiles
+    keeps, for those who hold a whole row of tiles; as far as the network, the user and the engine leave a choice.
+    """
     spec, profile = backend.spec, backend.profile
     step = spec.multiple_of
     halo = spec.halo if tiling.halo is None else tiles.round_up(tiling.halo, step)
@@ -131,6 +224,9 @@ def plan_for(
             budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
             pixels = budget // (backend.bytes_per_pixel * _tiles_at_once(backend, tiling))
             tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels, min_keep=SMALLEST_KEEP)
+            if max_keep is not None:
+                highest = max(tiles.round_up(2 * halo + SMALLEST_KEEP, step), (max_keep + 2 * halo) // step * step)
+                tile = min(tile[0], highest), tile[1]
         plan = tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step)
     if profile is not None and not _within(plan, profile):
         raise ModelRefused(
@@ -184,54 +280,16 @@ def _empty_result(lr: Image, scale: int) -> Image:
         raise OutOfMemory(f"no memory for a result of {height}x{width}", remedy="a smaller picture") from error
 
 
-def _run(
-    backend: Backend,
-    lr: Image,
-    sr: Image,
-    plan: TilePlan,
-    at_once: int,
-    order: Order,
-    on_progress: Progress | None,
-) -> None:
-    """Fills `sr`, tile by tile."""
-    scale = backend.spec.scale
-    swapped = order == "bgr" and lr.ndim == 3
-    source, target = (lr[:, :, ::-1], sr[:, :, ::-1]) if swapped else (lr, sr)
-    groups = list(_groups(plan, at_once))
-    done = 0
-    with contextlib.closing(infer_each(backend, (_read(source, group) for group in groups))) as every:
-        for group in groups:
-            results = next(every)
-            expected = len(group), 3, plan.tile[0] * scale, plan.tile[1] * scale
-            if results.shape != expected:
-                raise ModelRefused(f"the network gives {results.shape}", expected=f"{expected}, as its spec says")
-            for (row, col), result in zip(group, results, strict=True):
-                _require_finite(result, row, col)
-                _paste(target, result, row, col, scale)
-            del results, result  # before the next run, which needs the memory
-            done += len(group)
-            if on_progress is not None:
-                on_progress(done, len(plan))
-
-
-def _groups(plan: TilePlan, size: int) -> Iterator[list[tuple[Span, Span]]]:
-    every = iter(plan)
-    while group := list(itertools.islice(every, size)):
-        yield group
-
-
-def _read(lr: Image, group: Sequence[tuple[Span, Span]]) -> Batch:
-    """The tiles of `group` as a batch; beyond the picture's edge its last pixel is repeated."""
-    peak = np.float32(_PEAKS[lr.dtype.type])
-    batch = []
-    for row, col in group:
-        tile = lr[row.start : row.stop, col.start : col.stop]
-        missing = (row.stop - row.start - tile.shape[0], col.stop - col.start - tile.shape[1])
-        if any(missing):
-            tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), *((0, 0),) * (tile.ndim - 2)), mode="edge")
-        planes = np.broadcast_to(tile[None], (3, *tile.shape)) if tile.ndim == 2 else tile.transpose(2, 0, 1)
-        batch.append(np.divide(planes, peak, dtype=np.float32))
-    return np.stack(batch)
+def _read(layer: Rows, row: Span, col: Span, plan: TilePlan) -> NDArray[np.float32]:
+    """One tile, (3, h, w) in [0, 1]; beyond the picture's edge its last pixel is repeated."""
+    lines = layer.rows(row.start, row.stop)
+    tile = lines[:, col.start : col.stop]
+    missing = (row.stop - row.start - tile.shape[0], col.stop - col.start - tile.shape[1])
+    if any(missing):
+        tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), *((0, 0),) * (tile.ndim - 2)), mode="edge")
+    planes = np.broadcast_to(tile[None], (3, *tile.shape)) if tile.ndim == 2 else tile.transpose(2, 0, 1)
+    values: NDArray[np.float32] = np.divide(planes, np.float32(_PEAKS[lines.dtype.type]), dtype=np.float32)
+    return values
 
 
 def _require_finite(result: NDArray[np.float32], row: Span, col: Span) -> None:
@@ -246,70 +304,19 @@ def _require_finite(result: NDArray[np.float32], row: Span, col: Span) -> None:
         )
 
 
-def _paste(sr: Image, result: NDArray[np.float32], row: Span, col: Span, scale: int) -> None:
-    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into `sr`; a grey picture takes the mean of RGB."""
+def _paste(strip: Image, result: NDArray[np.float32], row: Span, col: Span, scale: int) -> None:
+    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into its row's strip; grey takes the mean of RGB."""
     top, left = (row.keep_start - row.start) * scale, (col.keep_start - col.start) * scale
     height, width = (row.keep_stop - row.keep_start) * scale, (col.keep_stop - col.keep_start) * scale
     kept = result[:, top : top + height, left : left + width]
-    planes = kept.mean(axis=0, dtype=np.float32)[None] if sr.ndim == 2 else kept
-    there = sr[row.keep_start * scale : row.keep_stop * scale, col.keep_start * scale : col.keep_stop * scale]
-    if sr.ndim == 2:
+    planes = kept.mean(axis=0, dtype=np.float32)[None] if strip.ndim == 2 else kept
+    there = strip[:, col.keep_start * scale : col.keep_stop * scale]
+    if strip.ndim == 2:
         there = there[:, :, None]
-    peak = _PEAKS[sr.dtype.type]
+    peak = _PEAKS[strip.dtype.type]
     for channel, plane in enumerate(planes):
         values = np.clip(plane, np.float32(0), np.float32(1))
-        if sr.dtype.type is not np.float32:
+        if strip.dtype.type is not np.float32:
             values *= np.float32(peak)
             values += np.float32(0.5)
         there[:, :, channel] = values  # integers take the whole part, which with the half added is rounding
-
-
-def _from_dlpack(array: Any) -> Image:
-    """A view of another library's array. Raises UsageError where it is none, or not one that numpy can see."""
-    try:
-        return np.from_dlpack(array)
-    except (AttributeError, BufferError, RuntimeError, TypeError) as error:
-        found = f"an object of type {type(array).__name__} ({error})"
-        raise UsageError(found, expected="a numpy array, or one with DLPack in the CPU's memory") from error
-
-
-class Upscaler:
-    """A loaded model that is called with pictures: what gpsr_deploy.load returns. Close it, or use it in a `with`."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    @property
-    def backend(self) -> Backend:
-        """What runs the network."""
-        return self._backend
-
-    def __call__(
-        self,
-        lr: object,
-        *,
-        order: Order = "rgb",
-        tiling: Tiling | None = None,
-        on_progress: Progress | None = None,
-    ) -> Image:
-        """`lr` enlarged: uint8, uint16 or float32 in [0, 1], (H, W, 3) or (H, W), numpy or anything with DLPack.
-
-        `order` is that of the channels, in and out: "bgr" as OpenCV delivers them. Same dtype back; the result owns its memory.
-        Raises UsageError for other arrays, OutOfMemory, NonFinite or ModelRefused.
-        """
-        if order not in ("rgb", "bgr"):
-            raise UsageError(f"order {order!r}", expected="rgb or bgr")
-        array = lr if isinstance(lr, np.ndarray) else _from_dlpack(lr)
-        return upscale(self._backend, array, order=order, tiling=tiling, on_progress=on_progress).sr
-
-    def close(self) -> None:
-        """Frees the backend."""
-        self._backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

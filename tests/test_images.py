@@ -917,9 +917,9 @@ def test_the_longest_side_is_that_of_the_encoder(tmp_path: Path, suffix: str, si
 @pytest.mark.parametrize("suffix", LOSSLESS)
 def test_output_pixels_have_a_limit(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2**60))
-    checked(tmp_path / f"x{suffix}", height=1 << 16, width=1 << 16)
+    checked(tmp_path / f"x{suffix}", height=1 << 17, width=1 << 17)
     with pytest.raises(OutputUnwritable):
-        checked(tmp_path / f"x{suffix}", height=1 << 16, width=(1 << 16) + 1)
+        checked(tmp_path / f"x{suffix}", height=1 << 17, width=(1 << 17) + 1)
 
 
 @pytest.mark.parametrize("suffix", EVERY_SUFFIX)

@@ -19,7 +19,8 @@ from gpsr_deploy.backends.trt_session import SCARCE
 from gpsr_deploy.ensemble import SelfEnsemble
 from gpsr_deploy.errors import BackendUnavailable, GpsrError, InputUnreadable, ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile
-from gpsr_deploy.upscale import Tiling, Upscaler, upscale
+from gpsr_deploy.upscale import Tiling, upscale
+from gpsr_deploy.upscaler import Upscaler
 
 PLAN = Plan()
 PROFILE = Profile(min=(6, 6), opt=(12, 15), max=(60, 60), batch=2)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 from gpsr_deploy.tiles import round_up
-from gpsr_deploy.upscale import MAX_HALVINGS, SMALLEST_KEEP, WORKING_MEMORY, Tiling, Upscaler, plan_for, upscale
+from gpsr_deploy.upscale import MAX_HALVINGS, SMALLEST_KEEP, WORKING_MEMORY, Tiling, plan_for, upscale
+from gpsr_deploy.upscaler import Upscaler
 
 SCALE, STEP = 2, 3
 TINTS = np.array([1.0, 0.5, 0.25], np.float32).reshape(1, 3, 1, 1)

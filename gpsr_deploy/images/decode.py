@@ -1,16 +1,17 @@
-"""From an open picture file to upright arrays: what `images` knows about reading. On libvips."""
+"""From an open picture file to upright arrays, whole or by rows: what `images` knows about reading. On libvips."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyvips
-from numpy.typing import NDArray
 
 from gpsr_deploy.errors import InputUnreadable
 from gpsr_deploy.images import checks
+from gpsr_deploy.images.picture import Header, InputFormat, Outline, Picture, Samples
 
 MAX_INPUT_PIXELS = 1 << 28
 """Most pixels an input may claim: a header costs nothing to forge, and this many take up to 2 GiB."""
@@ -18,66 +19,17 @@ MAX_INPUT_PIXELS = 1 << 28
 MAX_INPUT_SIDE = 1 << 17
 """Most pixels a side that an input may claim: the time that libvips takes for a row of tiles grows with the square."""
 
-InputFormat = Literal["png", "jpeg", "webp", "tiff", "gif"]
-Depth = Literal[8, 16]
-"""Bits per sample."""
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
-
 _STRIP_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What a picture will be once it is read."""
+class Surveyed:
+    """What a picture was found to be when all of it was decoded once, so that it can be decoded again by rows."""
 
-    format: InputFormat
-    """By content; the file's name says nothing."""
-    height: int
-    """Pixels, after EXIF orientation."""
-    width: int
-    """Pixels, after EXIF orientation."""
-    grey: bool
-    """One colour channel, not three."""
-    has_alpha: bool
-    has_exif: bool
-    depth: Depth
-    frames: int
-    """Frames or pages in the file, of which the first is read."""
-    orientation: int
-    """EXIF orientation as stored, 1 to 8: what `read` undoes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """Upright pixels with what belongs to them. Arrays that do not fit each other are a ValueError."""
-
-    pixels: Samples
-    """(H, W, 3) RGB or (H, W) grey, full range of uint8 or uint16, not premultiplied by alpha."""
-    alpha: Samples | None = None
-    """(H, W) of the type of `pixels`; 0 is transparent."""
-    icc: bytes | None = None
-    """Colour profile of `pixels`."""
-    exif: bytes | None = None
-    """EXIF block with orientation 1."""
-    xmp: bytes | None = None
-    resolution: tuple[float, float] = (1.0, 1.0)
-    """Pixels per millimetre, vertical and horizontal; 1.0 where nothing is known."""
-    format: InputFormat | None = None
-    """Format of the file that the picture came from, if any."""
-    warnings: tuple[str, ...] = ()
-    """What reading dropped, converted or passed over, one clause each."""
-
-    def __post_init__(self) -> None:
-        shape, dtype = self.pixels.shape, self.pixels.dtype
-        if dtype not in (np.uint8, np.uint16) or self.pixels.size == 0 or not (len(shape) == 2 or shape[2:] == (3,)):
-            raise ValueError(f"pixels are {dtype} {shape}, expected (H, W) or (H, W, 3) of uint8 or uint16")
-        if self.alpha is not None and (self.alpha.shape, self.alpha.dtype) != (shape[:2], dtype):
-            raise ValueError(f"alpha is {self.alpha.dtype} {self.alpha.shape}, pixels are {dtype} {shape}")
-
-    @property
-    def depth(self) -> Depth:
-        """Bits per sample."""
-        return 8 if self.pixels.dtype == np.uint8 else 16
+    outline: Outline
+    header: Header
+    tolerant: bool
+    """Whether the decoder gives the pixels only when it may pass over damage."""
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -120,31 +72,73 @@ def read_header(file: BinaryIO) -> Header:
 def read_picture(file: BinaryIO) -> Picture:
     """The picture in `file`, decoded whole. Raises as `read_header` does, and MemoryError."""
     header = read_header(file)
-    chunks = checks.png_chunks(file, last=b"IEND") if header.format == "png" else {}
-    tags = checks.tiff_directory(file)[1] if header.format == "tiff" else {}
-    image = _load(file, header.format)
-    icc, icc_warning = _kept_icc(image, grey=header.grey, refused=b"iCCP" in chunks)
-    stored_exif, xmp = _field(image, "exif-data"), _field(image, "xmp-data")
-    exif = checks.upright_exif(stored_exif) if stored_exif else None
-    # Where libvips passes over damage, it leaves lost tiles of a TIFF black.
-    pixels, alpha, damage_warning = _decode(file, header, tolerant=checks.TILE_WIDTH not in tags)
-    warnings = (
-        f"the file holds {header.frames} frames, of which the first is used" if header.frames > 1 else "",
-        damage_warning,
-        icc_warning,
-        "the EXIF block is damaged and dropped" if not exif and (stored_exif or b"eXIf" in chunks) else "",
-        "EXIF is not read from TIFF" if checks.EXIF in tags else "",
-    )
+    beside = _beside(file, header)
+    shape, dtype = (header.height, header.width), _dtype(header)
+    pixels: Samples = np.empty(shape if header.grey else (*shape, 3), dtype)
+    alpha: Samples | None = np.empty(shape, dtype) if header.has_alpha else None
+
+    def fill(strips: Iterator[Samples]) -> None:
+        top = 0
+        for strip in strips:  # each into its final place, so that nothing exists twice
+            rows = slice(top, top + strip.shape[0])
+            _as_stored(pixels, header.orientation)[rows] = strip[:, :, 0] if header.grey else strip[:, :, :3]
+            if alpha is not None:
+                _as_stored(alpha, header.orientation)[rows] = strip[:, :, -1]
+            top = rows.stop
+
+    damage = _decoded(file, header, fill, tolerant=beside.tolerant)
     return Picture(
         pixels=pixels,
         alpha=alpha,
-        icc=icc,
-        exif=exif,
-        xmp=checks.upright_xmp(xmp) if xmp else None,
-        resolution=(image.xres, image.yres) if header.orientation >= 5 else (image.yres, image.xres),
+        icc=beside.icc,
+        exif=beside.exif,
+        xmp=beside.xmp,
+        resolution=beside.resolution,
         format=header.format,
-        warnings=tuple(warning for warning in warnings if warning),
+        warnings=_warnings(header, damage, *beside.warnings),
     )
+
+
+def survey(file: BinaryIO) -> Surveyed | None:
+    """Decodes the picture in `file` and keeps no pixel: what can be read by rows afterwards is whole.
+
+    None where the rows of the file are not those of the picture, since it is stored on its side or upside down, and
+    where alpha must be known before the colours are. Raises as `read_picture` does.
+    """
+    header = read_header(file)
+    if header.orientation not in (1, 2) or header.has_alpha:
+        return None
+    beside = _beside(file, header)
+
+    def drop(strips: Iterator[Samples]) -> None:
+        for _strip in strips:
+            pass
+
+    damage = _decoded(file, header, drop, tolerant=beside.tolerant)
+    outline = Outline(
+        height=header.height,
+        width=header.width,
+        grey=header.grey,
+        has_alpha=False,
+        depth=header.depth,
+        icc=beside.icc,
+        exif=beside.exif,
+        xmp=beside.xmp,
+        resolution=beside.resolution,
+        warnings=_warnings(header, damage, *beside.warnings),
+    )
+    return Surveyed(outline=outline, header=header, tolerant=bool(damage))
+
+
+def read_rows(file: BinaryIO, surveyed: Surveyed) -> Iterator[Samples]:
+    """The upright rows of the picture in `file`, which was surveyed, some at a time. Raises as `read_picture` does."""
+    header = surveyed.header
+    if read_header(file) != header:
+        raise InputUnreadable("the file changed while it was read", remedy="leave it alone, and try again")
+    image = _load(file, header.format, fail_on="error" if surveyed.tolerant else "warning")
+
+    for strip in _strips(image, header):
+        yield _as_stored(strip[:, :, 0] if header.grey else strip, header.orientation)
 
 
 def reason(error: pyvips.Error | UnicodeDecodeError) -> str:
@@ -215,6 +209,45 @@ def _field(image: pyvips.Image, name: str) -> Any:
     return image.get(name) if image.get_typeof(name) else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Beside:
+    """What stands beside the pixels, and what is lost of it."""
+
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    resolution: tuple[float, float]
+    warnings: tuple[str, ...]
+    tolerant: bool
+    """Whether the decoder may pass over damage: not where it would leave lost tiles of a TIFF black."""
+
+
+def _beside(file: BinaryIO, header: Header) -> _Beside:
+    chunks = checks.png_chunks(file, last=b"IEND") if header.format == "png" else {}
+    tags = checks.tiff_directory(file)[1] if header.format == "tiff" else {}
+    image = _load(file, header.format)
+    icc, icc_warning = _kept_icc(image, grey=header.grey, refused=b"iCCP" in chunks)
+    stored_exif, xmp = _field(image, "exif-data"), _field(image, "xmp-data")
+    exif = checks.upright_exif(stored_exif) if stored_exif else None
+    return _Beside(
+        icc=icc,
+        exif=exif,
+        xmp=checks.upright_xmp(xmp) if xmp else None,
+        resolution=(image.xres, image.yres) if header.orientation >= 5 else (image.yres, image.xres),
+        warnings=(
+            icc_warning,
+            "the EXIF block is damaged and dropped" if not exif and (stored_exif or b"eXIf" in chunks) else "",
+            "EXIF is not read from TIFF" if checks.EXIF in tags else "",
+        ),
+        tolerant=checks.TILE_WIDTH not in tags,
+    )
+
+
+def _warnings(header: Header, *found: str) -> tuple[str, ...]:
+    frames = f"the file holds {header.frames} frames, of which the first is used" if header.frames > 1 else ""
+    return tuple(warning for warning in (frames, *found) if warning)
+
+
 def _kept_icc(image: pyvips.Image, *, grey: bool, refused: bool) -> tuple[bytes | None, str]:
     """The profile, if it may stand beside the pixels, and else why not; `refused` if the decoder dropped one already."""
     if image.interpretation == "cmyk":
@@ -230,34 +263,42 @@ def _kept_icc(image: pyvips.Image, *, grey: bool, refused: bool) -> tuple[bytes 
     return icc, ""
 
 
-def _decode(file: BinaryIO, header: Header, *, tolerant: bool) -> tuple[Samples, Samples | None, str]:
-    """Pixels, alpha and, if the decoder only gives them when it may pass over warnings, what it warns of."""
+def _decoded(file: BinaryIO, header: Header, use: Callable[[Iterator[Samples]], None], *, tolerant: bool) -> str:
+    """Gives `use` the strips of the picture; once more, and returns why, if they only come where damage is passed over."""
     try:
-        return *_decode_once(_load(file, header.format, fail_on="warning"), header), ""
+        use(_strips(_load(file, header.format, fail_on="warning"), header))
     except pyvips.Error as error:
+        _require_memory(header)
         if not tolerant:
             raise
-        warning = f"the decoder passed over damage: {reason(error)}"
-    return *_decode_once(_load(file, header.format), header), warning
+        damage = f"the decoder passed over damage: {reason(error)}"
+    else:
+        return ""
+    use(_strips(_load(file, header.format), header))
+    return damage
 
 
-def _decode_once(image: pyvips.Image, header: Header) -> tuple[Samples, Samples | None]:
-    """Pixels and alpha, upright: strip by strip into their final place, so that nothing exists twice."""
+def _strips(image: pyvips.Image, header: Header) -> Iterator[Samples]:
+    """The rows as stored, from the top, some at a time: (n, width, channels), with alpha last."""
     if image.interpretation == "cmyk":
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=header.depth)
-    shape, dtype = (header.height, header.width), np.dtype(np.uint8 if header.depth == 8 else np.uint16)
-    pixels: Samples = np.empty(shape if header.grey else (*shape, 3), dtype)
-    alpha: Samples | None = np.empty(shape, dtype) if header.has_alpha else None
+    dtype = _dtype(header)
     region = pyvips.Region.new(image)
     rows = max(16, _STRIP_BYTES // (image.width * image.bands * dtype.itemsize))  # by the row, tiles would be slow
     for top in range(0, image.height, rows):
         count = min(rows, image.height - top)
-        strip = np.frombuffer(region.fetch(0, top, image.width, count), dtype).reshape(count, image.width, image.bands)
-        colours = strip[:, :, 0] if header.grey else strip[:, :, :3]
-        _as_stored(pixels, header.orientation)[top : top + count] = colours
-        if alpha is not None:
-            _as_stored(alpha, header.orientation)[top : top + count] = strip[:, :, -1]
-    return pixels, alpha
+        fetched = region.fetch(0, top, image.width, count)
+        yield np.frombuffer(fetched, dtype).reshape(count, image.width, image.bands)
+
+
+def _require_memory(header: Header) -> None:
+    """Raises MemoryError where a decoder's own frame finds no room, which libvips tells from damage in words only."""
+    channels = (1 if header.grey else 3) + header.has_alpha
+    np.empty((header.height, header.width, channels), _dtype(header))
+
+
+def _dtype(header: Header) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if header.depth == 8 else np.uint16)
 
 
 def _as_stored(upright: Samples, orientation: int) -> Samples:
