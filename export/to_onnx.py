@@ -118,7 +118,6 @@ def to_graph(network: GPSR, dtype: Dtype, *, kept: Sequence[str] = ()) -> onnx.M
     for value, factor in ((model.graph.input[0], ""), (model.graph.output[0], f"{scale}*")):
         for axis, name in ((0, "batch"), (2, f"{factor}height"), (3, f"{factor}width")):
             value.type.tensor_type.shape.dim[axis].dim_param = name
-    model.producer_name, model.producer_version = "gpsr-deploy", ""
     return model
 
 
@@ -181,9 +180,7 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] 
             dtype=dtype,
             checkpoint_sha256=info.sha256,
         )
-        content = onnx_file.stamped(graph, spec)
-        checked, costs = onnx_file.check(content)
-        return OnnxModel(content=content, sha256="", spec=checked, costs=costs)
+        return onnx_file.check(onnx_file.stamped(graph, spec))
 
     unmeasured = model(halo=MAX_HALO)
     with OnnxRuntimeBackend(unmeasured) as backend, TorchBackend(network, unmeasured.spec, device="cpu") as reference:

@@ -17,15 +17,24 @@ import safetensors
 from gpsr_deploy import atomic, model_file
 from gpsr_deploy.errors import ModelRefused
 from gpsr_deploy.family import Config, config_of
+from gpsr_deploy.model_file import CHECKSUM_KEY
 
 if TYPE_CHECKING:
     from gpsr_deploy.network import GPSR
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 """Raised when a change makes older readers misunderstand the file."""
+
+WITHOUT_CHECKSUM = "1"
+"""The format before: the same, without a checksum."""
+
+AGAIN = "fetch or export the file again"
 
 MAX_BYTES = 2 << 30
 """The largest member of the family is 60 MB; anything over this is not one of ours."""
+
+MAX_HEADER_BYTES = 4 << 20
+"""The largest member's header has 200 KB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +60,8 @@ class CheckpointInfo:
     """Parts of the network that an ablation left out: Config.without."""
     training: dict[str, Any] = field(default_factory=dict)
     """Provenance: data, steps, minutes, hardware, figures; free-form JSON."""
+    warnings: tuple[str, ...] = ()
+    """What its user should know of the file, one clause each."""
 
     @property
     def name(self) -> str:
@@ -66,22 +77,24 @@ class CheckpointInfo:
 
 def read_info(path: Path) -> CheckpointInfo:
     """The description of the checkpoint at `path`. Raises InputUnreadable (missing) or ModelRefused (not ours, damaged)."""
-    sha256 = hashlib.sha256(model_file.read(path, most=MAX_BYTES)).hexdigest()
+    return _info(model_file.read(path, most=MAX_BYTES), path)
+
+
+def _info(content: bytes, path: Path) -> CheckpointInfo:
+    """What `content` says of itself, once its structure and its checksum are found to hold."""
     try:
-        with safetensors.safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            slices = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118 - not a dict
-            params = sum(math.prod(piece.get_shape()) for piece in slices)
-            dtypes = {str(piece.get_dtype()) for piece in slices}
-    except safetensors.SafetensorError as error:
-        raise ModelRefused(
-            "this is no safetensors file, or a damaged one",
-            expected="weights that train/train.py wrote",
-            remedy="fetch or export the file again",
-            path=path,
-        ) from error
+        metadata, shapes, dtypes = _described(content)
+        checksum = metadata.get(CHECKSUM_KEY)
+        if checksum is not None:
+            model_file.require_checksum(content, checksum)
+        elif metadata.get("gpsr.format") == FORMAT_VERSION:
+            raise ModelRefused("the file lost its checksum, so it is damaged", expected=CHECKSUM_KEY, remedy=AGAIN)
+    except ModelRefused as error:
+        error.path = path
+        raise
+    params = sum(map(math.prod, shapes))
     try:
-        if metadata["gpsr.format"] != FORMAT_VERSION:
+        if metadata["gpsr.format"] not in (FORMAT_VERSION, WITHOUT_CHECKSUM):
             raise ModelRefused(
                 f"checkpoint format {metadata['gpsr.format']}",
                 expected=f"format {FORMAT_VERSION}",
@@ -96,9 +109,10 @@ def read_info(path: Path) -> CheckpointInfo:
             params=params,
             macs_720p=float(metadata["gpsr.macs_720p"]),
             dtype="+".join(sorted(dtypes)),
-            sha256=sha256,
+            sha256=hashlib.sha256(content).hexdigest(),
             training=json.loads(metadata["gpsr.training"], parse_constant=_no_number),
             without=tuple(filter(None, metadata.get("gpsr.without", "").split(","))),
+            warnings=() if checksum else (model_file.NO_CHECKSUM,),
         )
         if (found.config.width, found.config.blocks) != (found.width, found.blocks):
             raise ValueError(f"{found.name} with width {found.width} and {found.blocks} blocks")
@@ -120,9 +134,10 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
 
     from gpsr_deploy.network import GPSR
 
-    info = read_info(path)
+    content = model_file.read(path, most=MAX_BYTES)
+    info = _info(content, path)
     network = GPSR(info.config)
-    weights = safetensors.torch.load_file(path)
+    weights = safetensors.torch.load(content)
     expected = network.state_dict()
     missing = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
     unknown = [key for key in weights if key not in expected]
@@ -165,10 +180,37 @@ def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], ha
         "gpsr.blocks": str(network.config.blocks),
         "gpsr.macs_720p": repr(count_macs(network)),
         "gpsr.training": json.dumps(training),
+        CHECKSUM_KEY: model_file.CHECKSUM_BLANK,
     }
     if network.config.without:
         metadata["gpsr.without"] = ",".join(network.config.without)
-    atomic.write(path, safetensors.torch.save(tensors, metadata=metadata))
+    atomic.write(path, model_file.with_checksum(safetensors.torch.save(tensors, metadata=metadata)))
+
+
+def _described(content: bytes) -> tuple[dict[str, str], list[tuple[int, ...]], set[str]]:
+    """Metadata, and shapes and types of the tensors. Raises ModelRefused for what is no safetensors file, or a damaged one."""
+    no_safetensors = ModelRefused(
+        "this is no safetensors file, or a damaged one", expected="weights that train/train.py wrote", remedy=AGAIN
+    )
+    length = int.from_bytes(content[:8], "little")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, len(content) - 8):
+        raise no_safetensors
+    try:
+        safetensors.deserialize(content)  # type: ignore[no-untyped-call]  # which finds what overlaps, is missing or left over
+        header = json.loads(content[8 : 8 + length], object_pairs_hook=_once, parse_constant=_no_number)
+        metadata = header.pop("__metadata__", {})
+        shapes = [tuple(entry["shape"]) for entry in header.values()]
+        return metadata, shapes, {str(entry["dtype"]) for entry in header.values()}
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise no_safetensors from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which nothing is said twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
 
 
 def _no_number(name: str) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from gpsr_deploy import model_file
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused
+from gpsr_deploy.model_file import CHECKSUM_BLANK, CHECKSUM_KEY, NO_CHECKSUM, require_checksum, with_checksum
 from gpsr_deploy.spec import INPUT, OUTPUT, Costs, SRSpec
 
 try:
@@ -38,6 +39,41 @@ MAX_BYTES = 2 << 30
 
 REEXPORT = "export it again with export/to_onnx.py"
 
+PRODUCER = "gpsr-deploy"
+"""Producer that a stamped model names. It then has a checksum, too; another's may lack one, and says so."""
+
+OPERATORS = frozenset(
+    # fmt: off
+    (
+        "Abs",
+        "Add",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Constant",
+        "Conv",
+        "DepthToSpace",
+        "DequantizeLinear",
+        "Div",
+        "Identity",
+        "LeakyRelu",
+        "MaxPool",
+        "Mul",
+        "Neg",
+        "Pad",
+        "Pow",
+        "QuantizeLinear",
+        "Relu",
+        "Sigmoid",
+        "Slice",
+        "Sqrt",
+        "Sub",
+    )
+    # fmt: on
+)
+"""What the export writes, and what optimisers and quantisers make of that: no control flow, nothing that reads files,
+and nothing that makes large tensors of small ones."""
+
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
 
 
@@ -49,27 +85,33 @@ class OnnxModel:
     sha256: str
     spec: SRSpec
     costs: Costs
+    warnings: tuple[str, ...] = ()
+    """What its user should know of it, one clause each."""
 
 
 def read(path: Path) -> OnnxModel:
     """The model in `path`. Raises InputUnreadable (cannot be read) or ModelRefused (damaged, unsafe, not one of ours)."""
     content = model_file.read(path, most=MAX_BYTES)
     try:
-        spec, costs = check(content)
+        return check(content)
     except ModelRefused as error:
         error.path = path
         raise
-    return OnnxModel(content=content, sha256=hashlib.sha256(content).hexdigest(), spec=spec, costs=costs)
 
 
-def check(content: bytes) -> tuple[SRSpec, Costs]:
-    """What the model in `content` states of itself, once it is found to be safe and whole. Raises ModelRefused."""
+def check(content: bytes) -> OnnxModel:
+    """The model in `content`, once it is found to be safe and whole. Raises ModelRefused."""
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise _not_ours("this is no ONNX file, or a damaged one") from error
     if not model.graph.node:
         raise _not_ours("the file holds no graph")
+    metadata = _metadata(model)
+    if CHECKSUM_KEY in metadata:
+        require_checksum(content, metadata[CHECKSUM_KEY])
+    elif model.producer_name == PRODUCER:
+        raise _not_ours("the file lost its checksum, so it is damaged")
     trained = [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
     for tensor in itertools.chain.from_iterable(map(_tensors, [model.graph, *trained])):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
@@ -83,16 +125,34 @@ def check(content: bytes) -> tuple[SRSpec, Costs]:
                 f"the weights {tensor.name!r} hold NaN or infinity", expected="finite weights", remedy=REEXPORT
             )
     _check_operators(model)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if SPEC_KEY not in metadata or COSTS_KEY not in metadata:
-        raise _not_ours(f"the model carries no {SPEC_KEY}")
     spec = SRSpec.from_json(metadata[SPEC_KEY])
     try:
-        costs = Costs(**json.loads(metadata[COSTS_KEY]))
-    except (ValueError, TypeError, RecursionError, ModelRefused) as error:
+        costs = Costs.from_json(metadata[COSTS_KEY])
+    except ModelRefused as error:
         raise _not_ours(f"the model's {COSTS_KEY} is garbled") from error
     _check_interface(model)
-    return spec, costs
+    return OnnxModel(
+        content=content,
+        sha256=hashlib.sha256(content).hexdigest(),
+        spec=spec,
+        costs=costs,
+        warnings=() if CHECKSUM_KEY in metadata else (NO_CHECKSUM,),
+    )
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """What the model states of itself. Raises ModelRefused where something is missing, or more is there than we know."""
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if not all(isinstance(text, str) for entry in metadata.items() for text in entry):
+        raise _not_ours("the model's metadata is not UTF-8")  # protobuf gives bytes then
+    if SPEC_KEY not in metadata or COSTS_KEY not in metadata:
+        raise _not_ours(f"the model carries no {SPEC_KEY}")
+    unknown = sorted(metadata.keys() - {SPEC_KEY, COSTS_KEY, CHECKSUM_KEY})
+    if unknown or len(metadata) != len(model.metadata_props):
+        raise _not_ours(
+            f"the model's metadata holds {unknown[0]!r}" if unknown else "the model's metadata says a thing twice"
+        )
+    return metadata
 
 
 def _not_ours(found: str) -> ModelRefused:
@@ -113,7 +173,7 @@ def convolutions(content: bytes) -> dict[str, str]:
 
 
 def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
-    """`model` as bytes, with `spec` and its costs in the metadata and nothing else there: no traces, no paths."""
+    """`model` as bytes, with `spec`, its costs and a checksum in the metadata and nothing else there: no traces, no paths."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     for graph in _graphs(model.graph):
         for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph]:
@@ -125,11 +185,10 @@ def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
             item.doc_string = ""
     del model.metadata_props[:]
     model.doc_string = ""
-    onnx.helper.set_model_props(
-        model, {SPEC_KEY: spec.to_json(), COSTS_KEY: json.dumps(asdict(measure(model, spec.scale)))}
-    )
-    content: bytes = model.SerializeToString()
-    return content
+    model.producer_name, model.producer_version = PRODUCER, ""
+    costs = json.dumps(asdict(measure(model, spec.scale)))
+    onnx.helper.set_model_props(model, {SPEC_KEY: spec.to_json(), COSTS_KEY: costs, CHECKSUM_KEY: CHECKSUM_BLANK})
+    return with_checksum(model.SerializeToString())
 
 
 def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
@@ -205,6 +264,10 @@ def _check_operators(model: onnx.ModelProto) -> None:
             if node.domain not in ("", "ai.onnx"):
                 raise ModelRefused(
                     f"operator {node.op_type!r} of domain {node.domain!r}", expected="standard operators"
+                )
+            if node.op_type not in OPERATORS:
+                raise ModelRefused(
+                    f"operator {node.op_type!r}", expected=f"those of a GPSR network: {', '.join(sorted(OPERATORS))}"
                 )
             if not 1 <= version <= onnx.defs.onnx_opset_version() or not onnx.defs.has(node.op_type, version):
                 raise ModelRefused(

@@ -119,6 +119,11 @@ class Costs:
         if not whole or type(self.macs_720p) not in (int, float) or not 0 < self.macs_720p <= MAX_MACS:
             raise ModelRefused("the costs are no costs", expected="numbers above zero and within reason")
 
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The costs in `text`. Raises ModelRefused for anything but one JSON object of exactly these fields."""
+        return cls(**_fields(cls, _parsed(text), "the costs"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from conftest import ROOT
 from onnxruntime.capi import onnxruntime_pybind11_state as states
+from sealed import onnx_bytes
 
 import gpsr_deploy
 from gpsr_deploy import checkpoint_file
@@ -363,7 +364,7 @@ def test_a_graph_that_the_runtime_cannot_run_is_refused(tmp_path, path_of, runti
     model = onnx.load(path_of[".onnx"])
     next(node for node in model.graph.node if node.op_type == "Conv").input[1] = "nowhere"
     path = tmp_path / "x.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(onnx_bytes(model))
     with pytest.raises(ModelRefused) as caught:
         open_backend(path, runtime=runtime)
     assert str(caught.value).isprintable()
@@ -376,7 +377,7 @@ def test_a_graph_of_another_scale_than_its_spec_says_is_refused(tmp_path, path_o
     spec = next(entry for entry in model.metadata_props if entry.key == SPEC_KEY)
     spec.value = spec.value.replace('"scale": 4', '"scale": 8')
     path = tmp_path / "x.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(onnx_bytes(model))
     with pytest.raises(ModelRefused), open_backend(path, runtime=runtime, threads=1) as opened:
         opened.infer(random_batch(1, 6, 6))
 

@@ -16,6 +16,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from conftest import ROOT, with_noise
+from sealed import safetensors_bytes
 
 from gpsr_deploy import checkpoint_file
 from gpsr_deploy.errors import InputUnreadable, ModelRefused, OutputUnwritable
@@ -117,7 +118,7 @@ def test_the_description_is_read_without_torch(checkpoint_path):
 def test_another_networks_weights_are_refused_by_the_first_missing_keys(parts, refusal, other):
     tensors, metadata = parts
     assert "lacks head.weight, head.bias, encoders.0.down.weight." in refusal(
-        safetensors.torch.save(tensors, metadata | other)
+        safetensors_bytes(tensors, metadata | other)
     )
 
 
@@ -125,33 +126,33 @@ def test_missing_weights_are_refused_by_their_first_names(parts, refusal):
     tensors, metadata = parts
     there = {key: value for key, value in tensors.items() if not key.startswith("gradient_modules.1.")}
     first = [key for key in build("nano", scale=4).state_dict() if key not in there][:3]
-    assert f"lacks {', '.join(first)}." in refusal(safetensors.torch.save(there, metadata))
+    assert f"lacks {', '.join(first)}." in refusal(safetensors_bytes(there, metadata))
 
 
 def test_foreign_keys_are_refused_by_name(parts, refusal):
     tensors, metadata = parts
     foreign = {"conv_first.weight": torch.zeros(64, 3, 3, 3)}
-    assert "lacks head.weight" in refusal(safetensors.torch.save(foreign, metadata))
-    assert "holds conv_first.weight" in refusal(safetensors.torch.save(tensors | foreign, metadata))
+    assert "lacks head.weight" in refusal(safetensors_bytes(foreign, metadata))
+    assert "holds conv_first.weight" in refusal(safetensors_bytes(tensors | foreign, metadata))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_refused_by_name(parts, refusal, value):
     tensors, metadata = parts
     tensors["decoders.1.blocks.0.gate.weight"][3, 2, 1, 0] = value
-    assert "decoders.1.blocks.0.gate.weight" in refusal(safetensors.torch.save(tensors, metadata))
+    assert "decoders.1.blocks.0.gate.weight" in refusal(safetensors_bytes(tensors, metadata))
 
 
 def test_weights_of_a_type_that_is_never_saved_are_refused(parts, refusal):
     tensors, metadata = parts
-    refusal(safetensors.torch.save({key: value.long() for key, value in tensors.items()}, metadata))
+    refusal(safetensors_bytes({key: value.long() for key, value in tensors.items()}, metadata))
 
 
 @pytest.mark.parametrize("key", ["format", "member", "scale", "width", "blocks", "macs_720p", "training"])
 def test_metadata_without_one_key_is_refused(parts, refusal, key):
     tensors, metadata = parts
     del metadata[f"gpsr.{key}"]
-    assert f"gpsr.{key}" in refusal(safetensors.torch.save(tensors, metadata))
+    assert f"gpsr.{key}" in refusal(safetensors_bytes(tensors, metadata))
 
 
 def test_a_file_without_metadata_is_refused(parts, refusal):
@@ -161,7 +162,7 @@ def test_a_file_without_metadata_is_refused(parts, refusal):
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("format", ["", "0", "2", "1.0", "\x1b[31m1"]),
+        ("format", ["", "0", "3", "1.0", "\x1b[31m1"]),
         ("member", ["", "mega", "\x1b[2J\n", "../../etc", "x" * 100_000]),
         ("scale", ["", "four", "4.5", "0", "3", "-4", "32", "9" * 5000]),
         ("width", ["", "2", "-1", "65", "1000000000"]),
@@ -173,13 +174,13 @@ def test_a_file_without_metadata_is_refused(parts, refusal):
 def test_garbled_metadata_is_refused(parts, refusal, key, values):
     tensors, metadata = parts
     for value in values:
-        refusal(safetensors.torch.save(tensors, metadata | {f"gpsr.{key}": value}))
+        refusal(safetensors_bytes(tensors, metadata | {f"gpsr.{key}": value}))
 
 
 def test_a_member_that_does_not_fit_the_sizes_is_refused(parts, refusal):
     """`nano` weights that call themselves the paper's network would be reported as such everywhere."""
     tensors, metadata = parts
-    refusal(safetensors.torch.save(tensors, metadata | {"gpsr.member": "gpsr"}))
+    refusal(safetensors_bytes(tensors, metadata | {"gpsr.member": "gpsr"}))
 
 
 TENSOR = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
@@ -305,4 +306,29 @@ def test_an_ablated_network_comes_back_as_it_was_and_says_what_it_lacks(tmp_path
 @pytest.mark.parametrize("without", ["gradient_branch", "everything", "lrsam,lrsam,../x", "\x1b[2J"])
 def test_a_whole_network_that_says_it_lacks_a_part_is_refused(parts, refusal, without):
     tensors, metadata = parts
-    refusal(safetensors.torch.save(tensors, metadata | {"gpsr.without": without}))
+    refusal(safetensors_bytes(tensors, metadata | {"gpsr.without": without}))
+
+
+def test_every_flipped_bit_is_found_by_the_checksum(checkpoint_path, refusal):
+    """In a hundred places all over the file, header and weights."""
+    content = checkpoint_path.read_bytes()
+    for position in range(0, len(content), len(content) // 100):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << (position % 8)
+        refusal(bytes(damaged))
+
+
+def test_a_file_of_the_format_before_says_that_it_has_no_checksum(parts, tmp_path):
+    tensors, metadata = parts
+    del metadata["gpsr.sha256"]
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(safetensors.torch.save(tensors, metadata | {"gpsr.format": "1"}))
+    assert checkpoint_file.read_info(path).warnings == (
+        "the model carries no checksum, so that damage to it would go unnoticed",
+    )
+
+
+def test_a_file_that_lost_its_checksum_is_refused(parts, refusal):
+    tensors, metadata = parts
+    del metadata["gpsr.sha256"]
+    assert "lost its checksum" in refusal(safetensors.torch.save(tensors, metadata))

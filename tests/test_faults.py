@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from sealed import onnx_bytes
 
 from gpsr_deploy import models, onnx_file
 from gpsr_deploy.cli import main
@@ -143,7 +144,7 @@ def test_a_forbidden_place_is_found_before_inference(photo_file: Path, tmp_path:
     )
     next(entry for entry in shipped.metadata_props if entry.key == onnx_file.SPEC_KEY).value = spec.to_json()
     engine = tmp_path / "liar.onnx"
-    engine.write_bytes(shipped.SerializeToString())
+    engine.write_bytes(onnx_bytes(shipped))
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     drop = "-dac_override,-dac_read_search"
@@ -279,7 +280,7 @@ def test_external_weights_are_refused(tmp_path: Path, capfd, shipped: onnx.Model
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=location)
-        assert "outside the file" in refused(model.SerializeToString(), tmp_path, capfd)
+        assert "outside the file" in refused(onnx_bytes(model), tmp_path, capfd)
 
 
 def test_a_model_of_another_scale_is_refused_naming_both(tmp_path: Path, capfd, shipped: onnx.ModelProto):
@@ -288,7 +289,7 @@ def test_a_model_of_another_scale_is_refused_naming_both(tmp_path: Path, capfd, 
     )
     next(entry for entry in shipped.metadata_props if entry.key == onnx_file.SPEC_KEY).value = spec.to_json()
     source, engine = tmp_path / "p.png", tmp_path / "m.onnx"
-    engine.write_bytes(shipped.SerializeToString())
+    engine.write_bytes(onnx_bytes(shipped))
     cv2.imwrite(str(source), np.zeros((12, 12, 3), np.uint8))
     assert main(["infer", str(source), "--engine", str(engine), "-s", "4"]) == 5
     error = capfd.readouterr().err
@@ -302,7 +303,7 @@ def test_a_network_that_gives_no_numbers_never_gives_a_black_picture(
 ):
     bias = next(tensor for tensor in reversed(shipped.graph.initializer) if list(tensor.dims) == [3])
     bias.raw_data = np.full(3, value, np.float32).tobytes()
-    assert "NaN or infinity" in refused(shipped.SerializeToString(), tmp_path, capfd)
+    assert "NaN or infinity" in refused(onnx_bytes(shipped), tmp_path, capfd)
 
 
 def test_a_model_that_is_not_what_its_spec_says_is_refused(tmp_path: Path, capfd, shipped: onnx.ModelProto):
@@ -310,7 +311,7 @@ def test_a_model_that_is_not_what_its_spec_says_is_refused(tmp_path: Path, capfd
         name="liar", scale=8, halo=21, multiple_of=3, tiling="aligned", dtype="fp32", checkpoint_sha256="0" * 64
     )
     next(entry for entry in shipped.metadata_props if entry.key == onnx_file.SPEC_KEY).value = spec.to_json()
-    refused(shipped.SerializeToString(), tmp_path, capfd)
+    refused(onnx_bytes(shipped), tmp_path, capfd)
 
 
 def test_a_shipped_model_that_was_touched_is_refused(tmp_path: Path, monkeypatch):
@@ -330,7 +331,7 @@ def test_weights_that_are_no_numbers_are_refused_wherever_they_hide(tmp_path: Pa
     values = onnx.numpy_helper.to_array(tensor).copy()
     values.flat[0] = np.nan
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    assert "NaN" in refused(shipped.SerializeToString(), tmp_path, capfd)
+    assert "NaN" in refused(onnx_bytes(shipped), tmp_path, capfd)
 
 
 @pytest.mark.parametrize("name", ["pipe.onnx", "pipe.safetensors"])

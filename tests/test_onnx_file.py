@@ -5,11 +5,13 @@ import json
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from sealed import onnx_bytes
 
 from gpsr_deploy import onnx_file
 from gpsr_deploy.errors import InputUnreadable, ModelRefused
+from gpsr_deploy.model_file import CHECKSUM_KEY, NO_CHECKSUM
 from gpsr_deploy.network import count_macs, fold
-from gpsr_deploy.onnx_file import COSTS_KEY, SPEC_KEY
+from gpsr_deploy.onnx_file import COSTS_KEY, OPERATORS, PRODUCER, SPEC_KEY
 from gpsr_deploy.spec import MAX_JSON_BYTES, SRSpec
 
 SPEC = SRSpec(
@@ -51,7 +53,7 @@ def model():
 def refusal(model):
     """The line of the error that this model must cause."""
     with pytest.raises(ModelRefused) as caught:
-        onnx_file.check(model if isinstance(model, bytes) else model.SerializeToString())
+        onnx_file.check(model if isinstance(model, bytes) else onnx_bytes(model))
     line = str(caught.value)
     assert line.startswith("error[5] ")
     assert line.isprintable()
@@ -60,7 +62,7 @@ def refusal(model):
 
 def test_stamped_and_read_give_the_spec_back(model, tmp_path):
     path = tmp_path / "x.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(onnx_bytes(model))
     found = onnx_file.read(path)
     assert found.spec == SPEC
     assert found.content == path.read_bytes()
@@ -88,8 +90,7 @@ def test_macs_of_an_export_are_those_of_the_folded_network(onnx_path, nano):
 
 
 def test_stamping_again_replaces_the_spec(model):
-    spec, _ = onnx_file.check(onnx_file.stamped(model, SPEC))
-    assert spec == SPEC
+    assert onnx_file.check(onnx_file.stamped(model, SPEC)).spec == SPEC
 
 
 SECRET = "/home/someone/secret.py"
@@ -117,14 +118,17 @@ def test_nothing_but_our_metadata_survives_stamping():
         for attribute in node.attribute:
             attribute.doc_string = SECRET
     content = onnx_file.stamped(model, SPEC)
-    onnx_file.check(content)
-    assert {entry.key for entry in onnx.ModelProto.FromString(content).metadata_props} == {SPEC_KEY, COSTS_KEY}
+    assert {entry.key for entry in onnx.ModelProto.FromString(content).metadata_props} == {
+        SPEC_KEY,
+        COSTS_KEY,
+        CHECKSUM_KEY,
+    }
     assert SECRET.encode() not in content
 
 
 def test_an_export_holds_no_paths_and_no_traces(onnx_path):
     content = onnx_path.read_bytes()
-    assert {entry.key for entry in onnx.load(onnx_path).metadata_props} == {SPEC_KEY, COSTS_KEY}
+    assert {entry.key for entry in onnx.load(onnx_path).metadata_props} == {SPEC_KEY, COSTS_KEY, CHECKSUM_KEY}
     for trace in (b".py", b"/work", b"site-packages", b"pkg.torch", b"Traceback"):
         assert trace not in content
 
@@ -192,7 +196,7 @@ HIDING_PLACES = {
 
 
 def require_refused(path, model):
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(onnx_bytes(model))
     with pytest.raises(ModelRefused, match="outside the file") as caught:
         onnx_file.read(path)
     assert str(caught.value).startswith(f"error[5] {path}: ")
@@ -263,7 +267,7 @@ def test_functions_of_the_models_own_are_refused(model):
 
 
 def test_a_model_cut_anywhere_is_refused(model):
-    content = model.SerializeToString()
+    content = onnx_bytes(model)
     for cut in range(len(content)):
         refusal(content[:cut])
 
@@ -276,12 +280,13 @@ def test_an_export_cut_anywhere_is_refused(onnx_path):
 
 def test_a_flipped_byte_is_refused_or_harmless(model):
     """Most flips in weights load silently, in any format; none may end in anything but a spec or a refusal."""
-    content = bytearray(model.SerializeToString())
+    content = bytearray(onnx_bytes(model))
     refused = 0
     for place in range(len(content)):
         content[place] ^= 0x41
         try:
-            spec, costs = onnx_file.check(bytes(content))
+            found = onnx_file.check(bytes(content))
+            spec, costs = found.spec, found.costs
         except ModelRefused:
             refused += 1
         else:
@@ -376,3 +381,58 @@ def test_other_inputs_and_outputs_are_refused(model, case):
     model.graph.input.extend(inputs)
     model.graph.output.extend(outputs)
     refusal(model)
+
+
+# --- the checksum, and what nobody can vouch for ---
+
+
+def test_what_is_stamped_has_a_checksum_that_finds_any_flipped_bit(model):
+    """In every tenth byte, all eight of them."""
+    content = onnx_file.stamped(model, SPEC)
+    assert onnx_file.check(content).warnings == ()
+    for position in range(0, len(content), 10):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(ModelRefused):
+                onnx_file.check(bytes(damaged))
+
+
+def without_checksum(model):
+    kept = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    return model
+
+
+def test_a_foreign_model_without_a_checksum_is_taken_and_says_so(model, tmp_path):
+    model.producer_name = "an optimiser"
+    path = tmp_path / "x.onnx"
+    path.write_bytes(without_checksum(model).SerializeToString())
+    assert onnx_file.read(path).warnings == (NO_CHECKSUM,)
+
+
+def test_our_own_exports_must_have_theirs(model):
+    assert model.producer_name == PRODUCER
+    assert "lost its checksum" in refusal(without_checksum(model))
+
+
+def test_metadata_that_nobody_knows_is_refused_by_its_key(model):
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "gpsr.sha257", "0" * 64
+    assert "'gpsr.sha257'" in refusal(model)
+
+
+def test_metadata_that_says_a_thing_twice_is_refused(model):
+    entry = model.metadata_props.add()
+    entry.key, entry.value = SPEC_KEY, SPEC.to_json()
+    assert "twice" in refusal(model)
+
+
+@pytest.mark.parametrize(
+    "kind", ["Loop", "If", "Scan", "ConstantOfShape", "Tile", "Expand", "Resize", "RandomNormal", "NonZero"]
+)
+def test_operators_that_no_export_holds_are_refused_by_name(model, kind):
+    assert kind not in OPERATORS
+    model.graph.node.append(helper.make_node(kind, ["lr"], ["unused"]))
+    assert f"operator {kind!r}" in refusal(model)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def main(arguments: list[str]) -> int:
         report("bicubic", bicubic(scale), scale=scale, options=options)
         return 0
     tiling = Tiling(tile=(options.tile, options.tile)) if options.tile else Tiling(whole=True)
-    with open_backend(options.engine, device=options.device) as opened:
+    with open_backend(options.engine, device=options.device, on_warning=partial(output.warn, options.engine)) as opened:
         scale = opened.spec.scale
         if options.scale not in (None, scale):
             raise ModelRefused(f"the model is x{scale}", expected=f"x{options.scale}, as asked", path=options.engine)

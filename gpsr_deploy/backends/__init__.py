@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpsr_deploy.errors import ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
+
+if TYPE_CHECKING:
+    from gpsr_deploy.onnx_file import OnnxModel
 
 Batch = NDArray[np.float32]
 """NCHW RGB in [0, 1], whatever the engine computes in."""
@@ -87,14 +90,24 @@ def open_backend(
     threads: int | None = None,
     scale: int | None = None,
     trust_engine: bool = False,
+    on_warning: Callable[[str], object] | None = None,
 ) -> Backend:
     """A backend for the model in `path`.
 
     The file's kind picks the runtime, unless `runtime` names one that also takes it; `device` is `auto`, `cpu` or
     `cuda[:index]`; `threads` limits the CPU's; a model of another `scale` is refused, an engine before it is loaded;
-    `trust_engine` takes a plan without its sidecar. Raises InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
+    `trust_engine` takes a plan without its sidecar; `on_warning` is told what a user should know of the file. Raises
+    InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
     """
-    backend = _opened(path, device=device, runtime=runtime, threads=threads, scale=scale, trust_engine=trust_engine)
+    backend = _opened(
+        path,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        scale=scale,
+        trust_engine=trust_engine,
+        warn=on_warning or (lambda _text: None),
+    )
     if scale not in (None, backend.spec.scale):
         backend.close()
         raise ModelRefused(
@@ -107,26 +120,31 @@ def open_backend(
 
 
 def _opened(
-    path: Path, *, device: str, runtime: Runtime | None, threads: int | None, scale: int | None, trust_engine: bool
+    path: Path,
+    *,
+    device: str,
+    runtime: Runtime | None,
+    threads: int | None,
+    scale: int | None,
+    trust_engine: bool,
+    warn: Callable[[str], object],
 ) -> Backend:
     """The backend for the kind of file that `path` is."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise UsageError(f"device {device!r}", expected="auto, cpu, cuda or cuda:INDEX")
     match path.suffix.lower(), runtime:
         case ".onnx", None | "onnxruntime":
-            from gpsr_deploy import onnx_file
             from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 
-            return OnnxRuntimeBackend(onnx_file.read(path), device=device, threads=threads)
+            return OnnxRuntimeBackend(_onnx(path, warn), device=device, threads=threads)
         case ".onnx", "openvino":
-            from gpsr_deploy import onnx_file
             from gpsr_deploy.backends.openvino import OpenVinoBackend
 
-            return OpenVinoBackend(onnx_file.read(path), device=device, threads=threads)
+            return OpenVinoBackend(_onnx(path, warn), device=device, threads=threads)
         case ".safetensors", None | "torch":
             from gpsr_deploy.backends.torch import TorchBackend
 
-            return TorchBackend.open(path, device=device, threads=threads)
+            return TorchBackend.open(path, device=device, threads=threads, on_warning=warn)
         case ((".plan" | ".engine"), None | "tensorrt" | "tensorrt-rtx"):
             from gpsr_deploy.backends.tensorrt import TensorRtBackend
 
@@ -148,6 +166,15 @@ def _opened(
                 expected="onnxruntime or openvino with .onnx, torch with .safetensors, tensorrt or tensorrt-rtx with .plan",
                 path=path,
             )
+
+
+def _onnx(path: Path, warn: Callable[[str], object]) -> OnnxModel:
+    from gpsr_deploy import onnx_file
+
+    model = onnx_file.read(path)
+    for warning in model.warnings:
+        warn(warning)
+    return model
 
 
 def sr_shape(batch: Batch, spec: SRSpec) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,9 +52,19 @@ class TorchBackend:
         self.bytes_per_pixel = 4 * LIVE_MAPS * widest
 
     @classmethod
-    def open(cls, path: Path, *, device: str = "auto", threads: int | None = None) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        on_warning: Callable[[str], object] | None = None,
+    ) -> Self:
         """The checkpoint at `path`. Raises InputUnreadable, ModelRefused or BackendUnavailable."""
         network, info = checkpoint_file.load(path)
+        for warning in info.warnings:
+            if on_warning is not None:
+                on_warning(warning)
         spec = SRSpec(
             name=info.name,
             scale=info.scale,

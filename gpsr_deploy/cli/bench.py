@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,12 @@ def run(options: argparse.Namespace) -> int:
     paths = [options.engine or models.shipped(options.scale), *filter(None, [options.vs])]
     with contextlib.ExitStack() as stack:
         opened = [
-            stack.enter_context(open_backend(path, device=options.device, threads=options.threads)) for path in paths
+            stack.enter_context(
+                open_backend(
+                    path, device=options.device, threads=options.threads, on_warning=partial(output.warn, path)
+                )
+            )
+            for path in paths
         ]
         size = bench.size_for(opened, options.size, batch=options.batch)
         if options.size not in (None, size):

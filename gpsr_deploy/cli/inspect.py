@@ -53,6 +53,8 @@ def _shown(key: str, value: object) -> object:
             return f"{height}x{width}"
         case _, tuple():
             return ", ".join(map(str, value))
+        case "checksum", bool():
+            return "holds" if value else "none: damage would go unnoticed"
         case "parity", None:
             return "not compared yet"
         case _, None:
@@ -87,6 +89,7 @@ def describe(path: Path) -> dict[str, object]:
                 "macs_720p": model.costs.macs_720p,
                 **spec,
                 "sha256": model.sha256,
+                "checksum": not model.warnings,
             }
         case ".safetensors":
             from gpsr_deploy import checkpoint_file
@@ -105,6 +108,7 @@ def describe(path: Path) -> dict[str, object]:
                 "tiling": "aligned",
                 "checkpoint_sha256": info.sha256,
                 "sha256": info.sha256,
+                "checksum": not info.warnings,
                 "width": info.width,
                 "blocks": info.blocks,
                 "training": info.training,
@@ -127,6 +131,7 @@ def describe_engine(path: Path) -> dict[str, object]:
             "kind": "plan",
             **dict.fromkeys(UNKNOWN),
             "sha256": hashlib.sha256(content).hexdigest(),
+            "checksum": False,
             "runtime": header.runtime,
             "runtime_version": header.version,
             "compute_capabilities": header.compute_capabilities or None,
@@ -146,6 +151,7 @@ def describe_engine(path: Path) -> dict[str, object]:
         "macs_720p": spec.costs.macs_720p,
         **network,
         "sha256": spec.plan_sha256,
+        "checksum": True,
         "runtime": spec.runtime,
         "runtime_version": spec.runtime_version,
         "compute_capabilities": spec.compute_capabilities,

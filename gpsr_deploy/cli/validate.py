@@ -7,6 +7,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,9 @@ def run(options: argparse.Namespace) -> int:
         )
     failed = []
     with contextlib.ExitStack() as stack:
-        judged = stack.enter_context(open_backend(engine, device=options.device))
+        judged = stack.enter_context(
+            open_backend(engine, device=options.device, on_warning=partial(output.warn, engine))
+        )
         source = _source_of(engine, judged, options.reference)
         reference = options.reference or source
         pictures = _pictures(options.images, judged.profile)
@@ -159,7 +162,7 @@ def _seams(
     if path is not None:
         # The ONNX model of an engine runs on the CPU: the GPU must not judge itself.
         device = "cpu" if KINDS[engine.suffix.lower()] == "engine" else options.device
-        reference = stack.enter_context(open_backend(path, device=device))
+        reference = stack.enter_context(open_backend(path, device=device, on_warning=partial(output.warn, path)))
         if reference.spec.checkpoint_sha256 != judged.spec.checkpoint_sha256:
             raise ModelRefused(
                 f"the reference is made of the weights {reference.spec.checkpoint_sha256[:12]}...",
