@@ -14,6 +14,9 @@ from pathlib import Path
 
 from gpsr_deploy.errors import OutputUnwritable
 
+_LIVE: set[Path] = set()
+"""The temporary files of this process, for `abandon`."""
+
 _TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
@@ -56,11 +59,20 @@ def _refusing(path: Path) -> Iterator[None]:
 def temporary(path: Path) -> Iterator[tuple[int, Path]]:
     """A new, locked file beside `path`, as descriptor and name; removed at the end if it still has that name."""
     descriptor, name = _created(path)
+    _LIVE.add(name)
     try:
         yield descriptor, name
     finally:
         os.close(descriptor)
         name.unlink(missing_ok=True)
+        _LIVE.discard(name)
+
+
+def abandon() -> None:
+    """Removes the temporary files of this process, which is about to end without unwinding."""
+    for name in list(_LIVE):
+        with suppress(OSError):
+            name.unlink(missing_ok=True)
 
 
 def _created(path: Path) -> tuple[int, Path]:

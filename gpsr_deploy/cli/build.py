@@ -104,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
     require_free(path, overwrite=options.overwrite)
     _require_own_names(path, options)
     model = onnx_file.read(options.model)
+    for warning in model.warnings:
+        output.warn(options.model, warning)
     profile = profile_of(options, model.spec.multiple_of)
     device = int(options.device.partition(":")[2] or 0)
     if options.runtime == "tensorrt" or options.device != DEFAULT_DEVICE:
@@ -207,7 +209,7 @@ def _tell(path: Path, spec: EngineSpec, cuda: Cuda | None) -> None:
 @contextlib.contextmanager
 def _progress_bar(title: str, *, shown: bool) -> Iterator[Progress | None]:
     """Phase, share and time left, on the terminal's stderr; nothing where stderr goes elsewhere."""
-    if not shown or not sys.stderr.isatty():
+    if not shown or not output.to_terminal():
         yield None
         return
     from tqdm import tqdm

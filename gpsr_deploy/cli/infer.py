@@ -127,7 +127,7 @@ def _infer(backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespa
 def _done(result: Result, backend: Backend, options: argparse.Namespace) -> None:
     for warning in result.warnings:
         if not options.quiet:
-            output.say(f"warning: {printable(result.source)}: {printable(warning)}")
+            output.warn(result.source, warning)
     if options.verbose:
         grown = any(size > asked > 0 for size, asked in zip(result.tile, options.tile, strict=True))
         rounded = f" (--tile {options.tile[0]}x{options.tile[1]} was rounded up)" if grown else ""

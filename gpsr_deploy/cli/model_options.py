@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
 from gpsr_deploy.cli.arguments import not_negative, positive
-from gpsr_deploy.errors import UsageError, printable
+from gpsr_deploy.errors import UsageError
 from gpsr_deploy.machine import cores
 
 DEFAULT_SCALE = 4
@@ -99,6 +99,11 @@ def opened(options: argparse.Namespace) -> Iterator[Backend]:
     from gpsr_deploy.proof import prove_once
 
     path = model_path(options)
+
+    def warn(text: str) -> None:
+        if not options.quiet:
+            output.warn(path, text)
+
     with open_backend(
         path,
         device=options.device,
@@ -106,10 +111,11 @@ def opened(options: argparse.Namespace) -> Iterator[Backend]:
         threads=options.threads,
         scale=options.scale,
         trust_engine=options.trust_engine,
+        on_warning=warn,
     ) as backend:
         unproved = prove_once(backend, path)
-        if unproved and not options.quiet:
-            output.say(f"warning: {printable(path)}: {unproved}")
+        if unproved:
+            warn(unproved)
         yield SelfEnsemble(backend) if options.self_ensemble else backend
 
 
@@ -134,7 +140,7 @@ def tiling(options: argparse.Namespace) -> Tiling:
 @contextlib.contextmanager
 def progress_bar(title: str, *, unit: str, shown: bool) -> Iterator[Progress | None]:
     """A bar on the terminal's stderr; nothing where stderr goes elsewhere."""
-    if not shown or not sys.stderr.isatty():
+    if not shown or not output.to_terminal():
         yield None
         return
     from tqdm import tqdm

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from gpsr_deploy.errors import OutputUnwritable
+from gpsr_deploy.errors import OutputUnwritable, printable
 
 
 def data(found: dict[str, object]) -> None:
@@ -18,7 +18,9 @@ def data(found: dict[str, object]) -> None:
 def text(line: str) -> None:
     """A line on stdout. Raises OutputUnwritable, or BrokenPipeError where the reader has gone."""
     with _stdout():
-        print(line, flush=True)
+        if sys.stdout:
+            encoding = sys.stdout.encoding or "utf-8"
+            print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def flush() -> None:
@@ -42,5 +44,16 @@ def _stdout() -> Iterator[None]:
 
 def say(line: object) -> None:
     """A line on stderr; lost where stderr is closed or full, which must not end the work."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+    if sys.stderr:
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def to_terminal() -> bool:
+    """Whether what is said goes to a terminal, where a bar can move."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def warn(path: object, text: str) -> None:
+    """A warning about a file, on stderr."""
+    say(f"warning: {printable(path)}: {printable(text)}")

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.cli.signals import Terminated
+from gpsr_deploy.cli.signals import INTERRUPTED, Terminated, terminate
 from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
     """Calls `main` with the command line's arguments and ends the process with the code of what came of it."""
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(outcome(lambda: main(sys.argv[1:])))
 
 
@@ -31,7 +32,7 @@ def outcome(work: Callable[[], int]) -> int:
         output.say(OutOfMemory("memory ran out", remedy="less at once: a smaller --tile or --batch"))
         return OutOfMemory.exit_code
     except KeyboardInterrupt:
-        output.say("interrupted; what is finished stays")
+        output.say(INTERRUPTED)
         return 128 + signal.SIGINT
     except Terminated:
         return 128 + signal.SIGTERM

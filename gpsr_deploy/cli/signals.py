@@ -9,6 +9,11 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from gpsr_deploy import atomic
+from gpsr_deploy.cli import output
+
+INTERRUPTED = "interrupted; what is finished stays"
+
 GRACE = 1.0
 """Seconds that a command has to unwind after a signal, before the process ends where it stands."""
 
@@ -17,13 +22,19 @@ class Terminated(BaseException):
     """SIGTERM arrived: unwinds like KeyboardInterrupt, so that temporary files are removed."""
 
 
+def terminate(_number: int, _frame: FrameType | None) -> None:
+    """A handler of SIGTERM: raises Terminated."""
+    raise Terminated
+
+
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
     """Within: SIGINT raises KeyboardInterrupt and SIGTERM raises Terminated, as soon as Python code runs again.
 
     A network's run is native code of many seconds in which Python sees no signal. So a thread hears of it through a pipe,
-    and where the command has not ended after GRACE it ends the process, with the same exit code. What that leaves behind
-    are temporary files, if any, which the next command removes.
+    and where the command has not ended after GRACE it removes the temporary files and ends the process, with the same exit
+    code. Where native code made another error of the interrupt, as some does that is just being imported, it is an
+    interrupt again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -37,22 +48,36 @@ def ending_on_signals() -> Iterator[None]:
             (n for n in iter(lambda: os.read(heard, 1), b"") if n[0] in (signal.SIGINT, signal.SIGTERM)), None
         )
         if number and not ended.wait(GRACE):
+            atomic.abandon()
+            if number[0] == signal.SIGINT:
+                output.say(INTERRUPTED)
             os._exit(128 + number[0])
 
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    arrived: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    previous = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as for what a shell started in the background
+    }
     previous_fd = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         yield
+    except Exception:
+        if arrived:
+            raise KeyboardInterrupt if arrived[0] == signal.SIGINT else Terminated from None
+        raise
     finally:
         ended.set()
         signal.set_wakeup_fd(previous_fd)
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         os.close(told)
         watcher.join(GRACE)
         os.close(heard)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated

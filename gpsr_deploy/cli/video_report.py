@@ -60,6 +60,8 @@ def report(backend: Backend, source: Source, outcome: Outcome, options: argparse
             " decoder made up in part",
             options,
         )
+    if outcome.rounded:
+        warn("times of frames are rounded to milliseconds, Matroska's clock; .mp4 and .mov keep them exactly", options)
     if damage.missing:
         warn(damage.missing, options)
     fps = outcome.made / outcome.seconds if outcome.seconds else 0.0
