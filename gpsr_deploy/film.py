@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -97,6 +96,8 @@ class Outcome:
     """Of these, by the network; the others repeat the frame before."""
     seconds: float
     """Of this run."""
+    rounded: bool = False
+    """Whether the container's clock is too coarse for the frames' times."""
 
 
 def enlarge(
@@ -204,6 +205,7 @@ def to_file(
     Raises GpsrError's children; where a run was interrupted before and `task` does not resume it, OutputUnwritable.
     """
     check_target(task)
+    atomic.clean_stale(task.target.parent)
     folder = segments.folder_of(task.target)
     with segments.locked(folder):
         journal, done = _continued(backend, source, task, folder, manner.tiling)
@@ -231,7 +233,7 @@ def to_file(
             overwrite=task.overwrite,
         )
         segments.remove(folder)
-    return outcome
+    return replace(outcome, rounded=_rounded(every, task.encoding))
 
 
 def check_target(task: Task) -> None:
@@ -250,35 +252,22 @@ def check_target(task: Task) -> None:
     atomic.require_writable(target)
 
 
-def fingerprint(path: Path) -> str:
-    """What tells a film from another without reading all of it: its size, and a SHA-256 of its begin, middle and end."""
-    block = 1 << 20
-    digest = hashlib.sha256()
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        for start in sorted({0, max(size // 2 - block // 2, 0), max(size - block, 0)}):
-            file.seek(start)
-            digest.update(file.read(block))
-    return f"{size} bytes, SHA-256 of its begin, middle and end {digest.hexdigest()}"
-
-
 def _continued(
     backend: Backend, source: Source, task: Task, folder: Path, tiling: Tiling
 ) -> tuple[Journal, tuple[Segment, ...]]:
     """The journal of this film and the segments that are there; a new journal and none where nothing is to be resumed."""
-    found = segments.read(folder)
+    anew = task.overwrite and not task.resume
+    found = None if anew else segments.read(folder)
     if found is not None and found[1]:
         if task.resume:
             segments.require_same(found[0], task.binding, folder)
             return found
-        if not task.overwrite:
-            frames = sum(segment.frames for segment in found[1])
-            raise OutputUnwritable(
-                f"an interrupted run left {frames} finished frames",
-                expected="none, or --resume",
-                remedy="--resume to go on from them, or --overwrite to begin anew",
-                path=folder,
-            )
+        raise OutputUnwritable(
+            f"an interrupted run left {sum(segment.frames for segment in found[1])} finished frames",
+            expected="none, or --resume",
+            remedy="--resume to go on from them, or --overwrite to begin anew",
+            path=folder,
+        )
     plan, halo = plan_for(backend, source.format.height, source.format.width, tiling=tiling)
     journal = Journal(binding=task.binding, tile=plan.tile, halo=halo)
     segments.begin(folder, journal)
@@ -289,3 +278,11 @@ def _window(every: tuple[Segment, ...], format: Format) -> Window:
     """The time that the segments' frames are shown."""
     times = [time for segment in every for time in segment.pts]
     return Window(start=min(times) * format.time_base, stop=max(times) * format.time_base + Fraction(1) / format.rate)
+
+
+def _rounded(every: tuple[Segment, ...], encoding: Encoding) -> bool:
+    """Whether Matroska, whose clock has milliseconds, moves a frame."""
+    milliseconds = encoding.format.time_base * 1000
+    return encoding.container in ("matroska", "webm") and any(
+        (time * milliseconds).denominator != 1 for segment in every for time in segment.pts
+    )

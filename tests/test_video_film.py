@@ -140,6 +140,14 @@ def test_times_on_a_fine_clock_are_kept_in_containers_that_have_one(tmp_path: Pa
     assert see(tmp_path / f"out{suffix}").seconds == see(path).seconds == tuple(Fraction(t, 90000) for t in ticks)
 
 
+def test_matroska_rounds_to_its_milliseconds_and_that_is_told(tmp_path: Path):
+    ticks = [0, 3003, 6006]
+    path = write(tmp_path / "in.mp4", moving(3), codec="libx264", tick=Fraction(1, 90000), pts=ticks)
+    assert made(path, tmp_path / "out.mkv")[0].rounded
+    assert see(tmp_path / "out.mkv").seconds == (0, Fraction(33, 1000), Fraction(67, 1000))
+    assert not made(path, tmp_path / "out.mp4", codec="libx264")[0].rounded
+
+
 def test_a_film_that_begins_late_begins_late(tmp_path: Path):
     path = write(tmp_path / "in.mkv", moving(4), pts=[700, 740, 780, 820])
     for name in ("out.mkv", "out.mp4"):

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_video_film import assert_same_frames, made
 
-from gpsr_deploy import film
 from gpsr_deploy.errors import ModelRefused, OutputUnwritable, UsageError
 from gpsr_deploy.video import segments
 from gpsr_deploy.video.segments import Journal
@@ -145,13 +144,27 @@ def test_the_tile_of_the_first_run_is_that_of_the_second(tmp_path: Path, monkeyp
     assert {batch.shape[2:] for batch in backend.batches} == {(18, 24)}
 
 
+def test_a_folder_of_that_name_with_other_files_keeps_them(tmp_path: Path):
+    path = write(tmp_path / "in.mkv", moving(2))
+    (tmp_path / "out.mkv.segments").mkdir()
+    (tmp_path / "out.mkv.segments" / "mine.mkv").write_bytes(b"mine")
+    made(path, tmp_path / "out.mkv", overwrite=True)
+    assert kept(tmp_path / "out.mkv") == ["mine.mkv"]
+
+
+def test_a_damaged_journal_is_no_obstacle_to_beginning_anew(tmp_path: Path):
+    path, target = interrupted(tmp_path)
+    (segments.folder_of(target) / segments.JOURNAL).write_text("{")
+    assert made(path, target, segment_frames=2, overwrite=True)[0].made == 9
+
+
 def test_fingerprints_tell_films_apart(tmp_path: Path):
     content = np.random.default_rng(0).bytes(5 << 20)
     (tmp_path / "a").write_bytes(content)
-    first = film.fingerprint(tmp_path / "a")
+    first = segments.fingerprint(tmp_path / "a")
     for changed in (content[:-1], b"x" + content[1:], content[: 5 << 19] + b"x" + content[(5 << 19) + 1 :]):
         (tmp_path / "b").write_bytes(changed)
-        assert film.fingerprint(tmp_path / "b") != first
+        assert segments.fingerprint(tmp_path / "b") != first
 
 
 def kill_when(process: subprocess.Popen, ready, number: int = signal.SIGKILL) -> None:

@@ -220,7 +220,8 @@ def _task(source: Source, selection: Selection, backend: Backend, options: argpa
 
 def _binding(path: Path | None, encoding: Encoding, backend: Backend, options: argparse.Namespace) -> dict[str, str]:
     """All that the output's frames depend on."""
-    from gpsr_deploy import __version__, film
+    from gpsr_deploy import __version__
+    from gpsr_deploy.video import segments
     from gpsr_deploy.video.ffmpeg import av
 
     engine = model_options.model_path(options)
@@ -228,7 +229,7 @@ def _binding(path: Path | None, encoding: Encoding, backend: Backend, options: a
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     libraries = ".".join(map(str, av.library_versions["libavcodec"]))
     return {
-        "input": "stdin" if path is None else film.fingerprint(path),
+        "input": "stdin" if path is None else segments.fingerprint(path),
         "engine": f"SHA-256 {sha256}",
         "runtime": f"{backend.runtime} on {backend.device}",
         "software": f"gpsr-deploy {__version__}, libavcodec {libraries}",

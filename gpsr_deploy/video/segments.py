@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from gpsr_deploy.video.ffmpeg import FFmpegError
 VERSION = 1
 JOURNAL = "journal.json"
 LOCK = "lock"
+
+_OURS = re.compile(r"[0-9]{5,}\.(mkv|json|part)")
 
 ENGINE = "engine"
 """The name in a binding whose difference is the model's, not the request's."""
@@ -103,11 +105,9 @@ def read(folder: Path) -> tuple[Journal, tuple[Segment, ...]] | None:
 
 
 def begin(folder: Path, journal: Journal) -> None:
-    """Empties `folder`, but for the lock, and writes the journal. Raises OutputUnwritable."""
+    """Removes an earlier run's segments and writes the journal. Raises OutputUnwritable."""
     with writing(folder):
-        for entry in folder.iterdir():
-            if entry.name != LOCK:
-                entry.unlink()
+        _clear(folder)
     content = {"version": VERSION, **asdict(journal), "binding": dict(journal.binding)}
     atomic.write(folder / JOURNAL, json.dumps(content, indent=1).encode())
 
@@ -127,12 +127,30 @@ def require_same(found: Journal, wanted: Mapping[str, str], folder: Path) -> Non
 
 
 def remove(folder: Path) -> None:
-    """Removes the folder and what a run leaves in it; what is not ours stays."""
-    for entry in [*folder.glob("[0-9]*.mkv"), *folder.glob("[0-9]*.json"), *folder.glob("*.part"), folder / JOURNAL]:
-        entry.unlink(missing_ok=True)
-    (folder / LOCK).unlink(missing_ok=True)
+    """Removes the folder and what runs leave in it; what is not ours stays."""
     with contextlib.suppress(OSError):
+        _clear(folder)
+        (folder / LOCK).unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.name == JOURNAL or _OURS.fullmatch(entry.name):
+            entry.unlink()
+    atomic.clean_stale(folder)
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a film from another without reading all of it: its size, and a SHA-256 of its begin, middle and end."""
+    block = 1 << 20
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for start in sorted({0, max(size // 2 - block // 2, 0), max(size - block, 0)}):
+            file.seek(start)
+            digest.update(file.read(block))
+    return f"{size} bytes, SHA-256 of its begin, middle and end {digest.hexdigest()}"
 
 
 class SegmentSink:
@@ -200,11 +218,6 @@ def writing(path: Path) -> Iterator[None]:
             remedy="make room, then --resume",
             path=path,
         ) from error
-
-
-def free_bytes(path: Path) -> int:
-    """Space on the disk of `path`."""
-    return shutil.disk_usage(path).free
 
 
 def _journal(content: Any) -> Journal:
