@@ -8,13 +8,13 @@ Engines land in this folder, which git ignores. What cannot be built is listed w
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpsr_deploy import atomic, models, onnx_file
 from gpsr_deploy.cli import output, program
+from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import BatchIncomplete, GpsrError
 from gpsr_deploy.make_engine import installed, make_engine
 from gpsr_deploy.spec import EngineRuntime, EngineSpec
@@ -62,7 +62,7 @@ def table(built: list[Built]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Builds what is asked for; returns the exit code. Raises BatchIncomplete where some could not be built."""
-    parser = argparse.ArgumentParser(description="Build every engine that this machine can build.")
+    parser = Parser(description="Build every engine that this machine can build.")
     parser.add_argument("models", type=Path, nargs="*", metavar="MODEL.onnx", help="default: those that ship")
     parser.add_argument("--profiles", nargs="+", choices=PROFILES, default=list(PROFILES), metavar="NAME")
     parser.add_argument(

@@ -8,7 +8,6 @@ several sizes, measures the halo that these very weights need, and stamps what i
 
 from __future__ import annotations
 
-import argparse
 import logging
 import warnings
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
 from gpsr_deploy.cli import program
+from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import ModelRefused, ParityFailed, UsageError
 from gpsr_deploy.family import MULTIPLE_OF
 from gpsr_deploy.network import GPSR, count_macs, fold
@@ -203,7 +203,7 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] 
 
 def main(arguments: list[str]) -> int:
     """Exports one checkpoint; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Export a GPSR checkpoint to ONNX, checked against torch.")
+    parser = Parser(description="Export a GPSR checkpoint to ONNX, checked against torch.")
     parser.add_argument("--scale", type=int, choices=[4, 8], default=4)
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--checkpoint", type=Path, help="default: weights/gpsr_MODEL_xSCALE.safetensors")

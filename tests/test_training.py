@@ -411,9 +411,8 @@ def test_a_log_line_that_was_cut_off_is_dropped(folder, uninterrupted, tmp_path)
 
 @pytest.mark.parametrize("option", ["--batch", "--patch", "--warmup", "--every", "--steps", "--threads"])
 def test_sizes_of_zero_are_usage_errors(folder, tmp_path, option):
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(UsageError):
         run(folder, tmp_path, option, "0")
-    assert stopped.value.code == 2
 
 
 # --- mutants: each part of the state matters ---
@@ -1039,9 +1038,8 @@ def test_publishing_what_is_no_run_is_an_unreadable_input(tmp_path):
     ids="=".join,
 )  # fmt: skip
 def test_what_makes_no_sense_is_a_usage_error(folder, tmp_path, options):
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(UsageError):
         run(folder, tmp_path, *options)
-    assert stopped.value.code == 2
     assert not list(tmp_path.iterdir())
 
 

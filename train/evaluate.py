@@ -24,7 +24,7 @@ from degradations import Degradation, bicubic_upsample, degrade, to_8_bit
 from gpsr_deploy import images, metrics
 from gpsr_deploy.backends import Backend, open_backend
 from gpsr_deploy.cli import output, program
-from gpsr_deploy.cli.arguments import positive
+from gpsr_deploy.cli.arguments import Parser, positive
 from gpsr_deploy.ensemble import SelfEnsemble
 from gpsr_deploy.errors import InputUnreadable, ModelRefused
 from gpsr_deploy.upscale import Tiling, upscale
@@ -112,7 +112,7 @@ def table(method: str, scores: Sequence[Score], *, scale: int, degradation: str,
 
 def main(arguments: list[str]) -> int:
     """Prints what is asked for; returns the exit code."""
-    parser = argparse.ArgumentParser(description="PSNR and SSIM of a model on test sets.")
+    parser = Parser(description="PSNR and SSIM of a model on test sets.")
     parser.add_argument("sets", type=Path, nargs="+", metavar="SET", help="a folder of HR pictures")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--engine", type=Path, help="a .plan, .onnx or .safetensors model")

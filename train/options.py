@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from gpsr_deploy import checkpoint_file
-from gpsr_deploy.cli.arguments import not_negative, not_negative_float, positive, positive_float
+from gpsr_deploy.cli.arguments import Parser, not_negative, not_negative_float, positive, positive_float
 from gpsr_deploy.family import MULTIPLE_OF, PARTS
 from losses import ALPHA, BETA
 from state import Recipe
@@ -17,7 +17,7 @@ from state import Recipe
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Train a GPSR network.", formatter_class=Help)
+    parser = Parser(description="Train a GPSR network.", formatter_class=Help)
     parser.add_argument("--model", choices=["gpsr", "lite", "nano"], default="nano")
     parser.add_argument("--scale", type=int, choices=[4, 8], default=4)
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; an existing run goes on")

@@ -7,11 +7,11 @@ Export and evaluate the published file, not the run's: float16 rounds the weight
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from gpsr_deploy import atomic, checkpoint_file
 from gpsr_deploy.cli import program
+from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import InputUnreadable
 
 
@@ -34,7 +34,7 @@ def publish(run: Path, folder: Path) -> Path:
 
 def main(arguments: list[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Write a run's best weights in float16, with its log.")
+    parser = Parser(description="Write a run's best weights in float16, with its log.")
     parser.add_argument("run", type=Path, metavar="RUN", help="the --out of train.py")
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     options = parser.parse_args(arguments)

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import bench, build, doctor, infer, inspect, output, program, validate, video
+from gpsr_deploy.cli import bench, build, doctor, infer, inspect, program, validate, video
+from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.cli.signals import ending_on_signals
-from gpsr_deploy.errors import UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 START = """\
 start here:
@@ -36,21 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
 
     return program.outcome(command)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are our errors."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UsageError."""
-        raise UsageError(message, remedy=f"{self.prog} --help")
-
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        """As argparse's, but what stdout cannot take is an error."""
-        if file is sys.stderr:
-            output.say(message.rstrip("\n"))
-        else:
-            output.text(message.rstrip("\n"))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,10 +1,33 @@
-"""Numbers on a command line: argparse types whose complaints say what was expected."""
+"""How command lines are read here: a parser whose complaints are our errors, and types that say what was expected."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from gpsr_deploy.cli import output
+from gpsr_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are our errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(message, remedy=f"{self.prog} --help")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """As argparse's, but what stdout cannot take is an error."""
+        if file is sys.stderr:
+            output.say(message.rstrip("\n"))
+        else:
+            output.text(message.rstrip("\n"))
 
 
 def positive(text: str) -> int:
