@@ -82,7 +82,7 @@ def test_a_folder_with_junk_gives_the_rest_and_8(tmp_path: Path, capfd):
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n rubbish")
     (folder / "notes.txt").write_text("no picture")
     assert main(["infer", str(folder), "-o", str(tmp_path / "out"), "-q"]) == 8
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".gpsr-run.jsonl", "good.png"]
     errors = capfd.readouterr().err.splitlines()
     assert [line.split()[0] for line in errors] == ["error[3]", "error[8]"]
     assert "broken.png" in errors[0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from gpsr_deploy.cli import model_options, output
+from gpsr_deploy.cli import model_options, output, signals
 from gpsr_deploy.errors import BatchIncomplete, GpsrError, printable
 
 if TYPE_CHECKING:
@@ -73,26 +74,73 @@ def run(options: argparse.Namespace) -> int:
             atomic.clean_stale(folder)
         for error in plan.unread:
             _failed(str(error.path), error, options)
-        failures = len(plan.unread)
-        todo = [job for job in plan.jobs if not (options.skip_existing and os.path.lexists(job.target))]
-        if options.verbose and len(todo) < len(plan.jobs):
-            output.say(f"{len(plan.jobs) - len(todo)} outputs are there already and are left out")
-        for number, job in enumerate(todo, 1):
-            try:
-                count = f"{number}/{len(todo)} " if len(todo) > 1 else ""
-                _done(_infer(backend, job, tiling, options, count), backend, options)
-            except GpsrError as error:
-                error.path = job.source if error.path is None else error.path
-                _failed(str(job.source), error, options, said=not plan.single)
-                if plan.single:
-                    raise
-                failures += 1
+        if plan.single:
+            _alone(backend, plan.jobs[0], tiling, options)
+            return 0
+        asked = len(plan.jobs) + len(plan.unread)
+        failures = len(plan.unread) + _each(backend, plan.jobs, tiling, options)
     if failures:
         raise BatchIncomplete(
-            f"{failures} of {len(todo) + len(plan.unread)} inputs failed",
+            f"{failures} of {asked} inputs failed",
             remedy="see the errors above; --skip-existing goes on where this ended",
         )
     return 0
+
+
+def _alone(backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespace) -> None:
+    """The only picture: its failure is the command's."""
+    if options.skip_existing and os.path.lexists(job.target):
+        if options.verbose:
+            output.say("the output is there already and is left out")
+        return
+    try:
+        _done(_infer(backend, job, tiling, options, overwrite=options.overwrite), backend, options)
+    except GpsrError as error:
+        error.path = job.source if error.path is None else error.path
+        _failed(str(job.source), error, options, said=False)
+        raise
+
+
+def _each(backend: Backend, jobs: Sequence[Job], tiling: Tiling, options: argparse.Namespace) -> int:
+    """Every picture of several; returns how many failed. Keeps a journal, by which --skip-existing goes on after a kill."""
+    from gpsr_deploy.journal import Journal, folder_of
+
+    failures = 0
+    with Journal(folder_of(jobs), _recipe(options), resume=options.skip_existing) as journal:
+        todo = [job for job in jobs if not (options.skip_existing and journal.finished(job))]
+        if options.verbose and len(todo) < len(jobs):
+            output.say(f"{len(jobs) - len(todo)} outputs are there already and are left out")
+        ours = {job.target for job in todo if journal.ours(job)}
+        journal.start(overwrites=options.overwrite)
+        for number, job in enumerate(todo, 1):
+            signals.last_words(
+                f"{len(jobs) - len(todo) + number - 1 - failures} of {len(jobs)} pictures are finished; "
+                "--skip-existing goes on where this ended"
+            )
+            try:
+                journal.begin(job)
+                count = f"{number}/{len(todo)} " if len(todo) > 1 else ""
+                overwrite = options.overwrite or job.target in ours
+                _done(_infer(backend, job, tiling, options, overwrite=overwrite, count=count), backend, options)
+                journal.done(job)
+            except GpsrError as error:
+                error.path = job.source if error.path is None else error.path
+                _failed(str(job.source), error, options)
+                failures += 1
+        journal.close(complete=not failures)
+    signals.last_words("")
+    return failures
+
+
+def _recipe(options: argparse.Namespace) -> dict[str, str]:
+    """What decides the pixels of an output, in the words of the command line."""
+    model = model_options.model_path(options)
+    return {
+        "model": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "-x": str(options.self_ensemble),
+        "--tile": "no" if options.no_tile else "x".join(map(str, options.tile)),
+        "--overlap": "by the model" if options.overlap is None else str(options.overlap),
+    }
 
 
 @contextlib.contextmanager
@@ -109,7 +157,9 @@ def _backend(options: argparse.Namespace) -> Iterator[Backend]:
         yield backend
 
 
-def _infer(backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespace, count: str) -> Result:
+def _infer(
+    backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespace, *, overwrite: bool, count: str = ""
+) -> Result:
     from gpsr_deploy.infer import infer
 
     title = f"{count}{printable(job.source.name)}"
@@ -119,7 +169,7 @@ def _infer(backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespa
             job.source,
             job.target,
             tiling=tiling,
-            overwrite=options.overwrite,
+            overwrite=overwrite,
             on_progress=on_progress,
         )
 

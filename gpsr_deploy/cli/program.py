@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.cli.signals import INTERRUPTED, Terminated, terminate
+from gpsr_deploy.cli.signals import Terminated, say_interrupted, terminate
 from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable
 
 
@@ -32,7 +32,7 @@ def outcome(work: Callable[[], int]) -> int:
         output.say(OutOfMemory("memory ran out", remedy="less at once: a smaller --tile or --batch"))
         return OutOfMemory.exit_code
     except KeyboardInterrupt:
-        output.say(INTERRUPTED)
+        say_interrupted()
         return 128 + signal.SIGINT
     except Terminated:
         return 128 + signal.SIGTERM

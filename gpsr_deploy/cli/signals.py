@@ -12,7 +12,7 @@ from types import FrameType
 from gpsr_deploy import atomic
 from gpsr_deploy.cli import output
 
-INTERRUPTED = "interrupted; what is finished stays"
+_last_words = [""]
 
 GRACE = 1.0
 """Seconds that a command has to unwind after a signal, before the process ends where it stands."""
@@ -20,6 +20,16 @@ GRACE = 1.0
 
 class Terminated(BaseException):
     """SIGTERM arrived: unwinds like KeyboardInterrupt, so that temporary files are removed."""
+
+
+def last_words(text: str) -> None:
+    """Sets what is said if an interrupt ends the command."""
+    _last_words[0] = text
+
+
+def say_interrupted() -> None:
+    """Says on stderr that an interrupt ended the command, and its last words."""
+    output.say(f"interrupted; {_last_words[0] or 'what is finished stays'}")
 
 
 def terminate(_number: int, _frame: FrameType | None) -> None:
@@ -50,7 +60,7 @@ def ending_on_signals() -> Iterator[None]:
         if number and not ended.wait(GRACE):
             atomic.abandon()
             if number[0] == signal.SIGINT:
-                output.say(INTERRUPTED)
+                say_interrupted()
             os._exit(128 + number[0])
 
     arrived: list[int] = []

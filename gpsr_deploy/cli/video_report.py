@@ -60,6 +60,8 @@ def report(backend: Backend, source: Source, outcome: Outcome, options: argparse
             " decoder made up in part",
             options,
         )
+    if outcome.refused:
+        warn(f"{outcome.refused} damaged packets of sound or subtitles are left out", options)
     if outcome.rounded:
         warn("times of frames are rounded to milliseconds, Matroska's clock; .mp4 and .mov keep them exactly", options)
     if damage.missing:
