@@ -90,13 +90,11 @@ class Journal:
 
     def begin(self, job: Job) -> None:
         """Notes that a picture is begun."""
-        source, before = _identity(job.source), _identity(job.target)
-        self._add({"output": self._key(job), "source": source, "before": before, "done": None})
+        self._note(job, _Entry(_identity(job.source), _identity(job.target), None))
 
     def done(self, job: Job) -> None:
         """Notes that a picture is finished."""
-        source, there = _identity(job.source), _identity(job.target)
-        self._add({"output": self._key(job), "source": source, "before": None, "done": there})
+        self._note(job, _Entry(_identity(job.source), None, _identity(job.target)))
 
     def close(self, *, complete: bool) -> None:
         """Ends the run; the journal of a `complete` one is removed."""
@@ -114,6 +112,11 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(complete=False)
+
+    def _note(self, job: Job, entry: _Entry) -> None:
+        key = self._key(job)
+        self._entries[key] = entry
+        self._add({"output": key, "source": entry.source, "before": entry.before, "done": entry.done})
 
     def _key(self, job: Job) -> str:
         return os.fsencode(os.path.relpath(job.target, self._folder)).hex()

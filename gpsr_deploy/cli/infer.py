@@ -112,11 +112,10 @@ def _each(backend: Backend, jobs: Sequence[Job], tiling: Tiling, options: argpar
             output.say(f"{len(jobs) - len(todo)} outputs are there already and are left out")
         ours = {job.target for job in todo if journal.ours(job)}
         journal.start(overwrites=options.overwrite)
+        signals.last_words(
+            lambda: f"{sum(map(journal.finished, jobs))} of {len(jobs)} pictures are finished; --skip-existing goes on"
+        )
         for number, job in enumerate(todo, 1):
-            signals.last_words(
-                f"{len(jobs) - len(todo) + number - 1 - failures} of {len(jobs)} pictures are finished; "
-                "--skip-existing goes on where this ended"
-            )
             try:
                 journal.begin(job)
                 count = f"{number}/{len(todo)} " if len(todo) > 1 else ""
@@ -128,7 +127,7 @@ def _each(backend: Backend, jobs: Sequence[Job], tiling: Tiling, options: argpar
                 _failed(str(job.source), error, options)
                 failures += 1
         journal.close(complete=not failures)
-    signals.last_words("")
+    signals.last_words(lambda: "")
     return failures
 
 

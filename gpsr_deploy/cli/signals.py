@@ -6,13 +6,13 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from gpsr_deploy import atomic
 from gpsr_deploy.cli import output
 
-_last_words = [""]
+_last_words: list[Callable[[], str]] = []
 
 GRACE = 1.0
 """Seconds that a command has to unwind after a signal, before the process ends where it stands."""
@@ -22,14 +22,15 @@ class Terminated(BaseException):
     """SIGTERM arrived: unwinds like KeyboardInterrupt, so that temporary files are removed."""
 
 
-def last_words(text: str) -> None:
-    """Sets what is said if an interrupt ends the command."""
-    _last_words[0] = text
+def last_words(words: Callable[[], str]) -> None:
+    """Sets what is said if an interrupt ends the command: what `words` gives then."""
+    _last_words[:] = [words]
 
 
 def say_interrupted() -> None:
     """Says on stderr that an interrupt ended the command, and its last words."""
-    output.say(f"interrupted; {_last_words[0] or 'what is finished stays'}")
+    words = "".join(words() for words in _last_words)
+    output.say(f"interrupted; {words or 'what is finished stays'}")
 
 
 def terminate(_number: int, _frame: FrameType | None) -> None:

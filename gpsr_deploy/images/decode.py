@@ -19,6 +19,9 @@ MAX_INPUT_PIXELS = 1 << 28
 MAX_INPUT_SIDE = 1 << 17
 """Most pixels a side that an input may claim: the time that libvips takes for a row of tiles grows with the square."""
 
+MAX_RESOLUTION = 1e6
+"""Pixels per millimetre."""
+
 _STRIP_BYTES = 1 << 18
 
 
@@ -233,7 +236,7 @@ def _beside(file: BinaryIO, header: Header) -> _Beside:
         icc=icc,
         exif=exif,
         xmp=checks.upright_xmp(xmp) if xmp else None,
-        resolution=(image.xres, image.yres) if header.orientation >= 5 else (image.yres, image.xres),
+        resolution=_resolution(image, header),
         warnings=(
             icc_warning,
             "the EXIF block is damaged and dropped" if not exif and (stored_exif or b"eXIf" in chunks) else "",
@@ -241,6 +244,12 @@ def _beside(file: BinaryIO, header: Header) -> _Beside:
         ),
         tolerant=checks.TILE_WIDTH not in tags,
     )
+
+
+def _resolution(image: pyvips.Image, header: Header) -> tuple[float, float]:
+    """Vertical and horizontal, as in Picture; unknown where it is none that libvips could write."""
+    found = (image.xres, image.yres) if header.orientation >= 5 else (image.yres, image.xres)
+    return found if all(0 < value <= MAX_RESOLUTION for value in found) else (1.0, 1.0)
 
 
 def _warnings(header: Header, *found: str) -> tuple[str, ...]:
