@@ -98,6 +98,8 @@ class Outcome:
     """Of this run."""
     rounded: bool = False
     """Whether the container's clock is too coarse for the frames' times."""
+    refused: int = 0
+    """Damaged packets of sound and subtitles that the container did not take."""
 
 
 def enlarge(
@@ -222,7 +224,7 @@ def to_file(
         found = segments.read(folder)
         assert found is not None
         every = found[1]
-        remux.finish(
+        refused = remux.finish(
             task.target,
             task.encoding,
             folder,
@@ -233,7 +235,7 @@ def to_file(
             overwrite=task.overwrite,
         )
         segments.remove(folder)
-    return replace(outcome, rounded=_rounded(every, task.encoding))
+    return replace(outcome, refused=refused, rounded=_rounded(every, task.encoding))
 
 
 def check_target(task: Task) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import resource
 import subprocess
 from fractions import Fraction
@@ -64,7 +65,10 @@ def test_sound_alone_is_no_film(tmp_path: Path):
     ids=["ffconcat", "hls", "sdp", "dash"],
 )
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ffconcat"])
-def test_playlists_are_no_films_whatever_they_are_called(tmp_path: Path, content: str, name: str):
+def test_playlists_are_no_films_whatever_they_are_called(
+    tmp_path: Path, content: str, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)  # where what they name is found
     write(tmp_path / "real.mkv", moving(2))
     (tmp_path / name).write_text(content)
     refused(tmp_path / name, "cannot be read")
@@ -286,8 +290,30 @@ def test_a_cover_is_no_film_and_goes_along(tmp_path: Path):
     assert len(see(tmp_path / "out.mkv").frames) in (6, 7)
 
 
+def test_sound_with_a_cover_is_no_film(tmp_path: Path):
+    path = write(tmp_path / "film.mp4", moving(6), codec="libx264", sound=True)
+    subprocess.run(
+        [ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "color=red:s=16x16:d=1:r=1", "-i", str(path), "-map", "1:a", "-map", "0",
+         "-frames:v", "1", "-c:a", "copy", "-c:v", "png", "-disposition:v:0", "attached_pic", str(tmp_path / "in.m4a")],
+        check=True,
+    )  # fmt: skip
+    refused(tmp_path / "in.m4a", "only a cover and audio")
+
+
 def test_films_without_times_get_their_rate(tmp_path: Path):
     path = write(tmp_path / "in.mkv", moving(5), codec="libx264")
     subprocess.run([ffmpeg(), "-v", "error", "-i", str(path), "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264", str(tmp_path / "in.h264")], check=True)  # fmt: skip
     made(tmp_path / "in.h264", tmp_path / "out.mkv")
     assert see(tmp_path / "out.mkv").seconds == tuple(Fraction(n, 25) for n in range(5))
+
+
+def test_sound_that_the_container_refuses_costs_its_packets_and_not_the_film(tmp_path: Path):
+    content = bytearray(write(tmp_path / "in.ts", moving(20), codec="libx264", sound=True).read_bytes())
+    begins = [found.start() for found in re.finditer(b"\xff\xf1", content)]  # of AAC's ADTS frames
+    for begin in begins[5:8]:
+        content[begin + 2 : begin + 7] = bytes(5)
+    (tmp_path / "damaged.ts").write_bytes(content)
+    outcome, *_ = made(tmp_path / "damaged.ts", tmp_path / "out.mkv")
+    assert (outcome.frames, outcome.refused) == (20, 2)
+    whole, found = (see(tmp_path / name).packets["audio"] for name in ("in.ts", "out.mkv"))
+    assert 20 < len(found) < len(whole)

@@ -33,9 +33,9 @@ def test_packets_in_order_are_decoded_when_they_are_shown(shown: list[int]):
     assert decode_times(sorted(shown)) == sorted(shown)
 
 
-def interrupted(folder: Path, *, at: int = 6, **more) -> tuple[Path, Path]:
+def interrupted(folder: Path, *, at: int = 6, height: int = 18, width: int = 24, **more) -> tuple[Path, Path]:
     """A film of nine frames, and the output of a run that failed at frame `at`, with segments of two."""
-    path = write(folder / "in.mkv", moving(9), sound=True)
+    path = write(folder / "in.mkv", moving(9, height=height, width=width), sound=True)
     with pytest.raises(RuntimeError):
         made(path, folder / "out.mkv", backend=Nearest(failing=at), segment_frames=2, **more)
     return path, folder / "out.mkv"
@@ -135,13 +135,13 @@ def test_another_engine_is_a_refused_model_and_anything_else_bad_usage(tmp_path:
 
 
 def test_the_tile_of_the_first_run_is_that_of_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path, target = interrupted(tmp_path)
+    path, target = interrupted(tmp_path, height=60, width=80)
     journal, _ = segments.read(segments.folder_of(target))
-    assert journal.tile == (18, 24)
+    assert journal.tile == (60, 80)
     monkeypatch.setattr("gpsr_deploy.upscale.WORKING_MEMORY", 1)  # would choose the smallest tiles that there are
     backend = Nearest()
     made(path, target, backend=backend, segment_frames=2, resume=True)
-    assert {batch.shape[2:] for batch in backend.batches} == {(18, 24)}
+    assert {batch.shape[2:] for batch in backend.batches} == {(60, 80)}
 
 
 def test_a_folder_of_that_name_with_other_files_keeps_them(tmp_path: Path):

@@ -68,7 +68,7 @@ def main_stream(container: InputContainer) -> VideoStream:
     """The film of a container, ready to be decoded: its first video stream that is no cover. Raises InputUnreadable."""
     films = [stream for stream in container.streams.video if not is_cover(stream)]
     if not films:
-        kinds = sorted({stream.type for stream in container.streams})
+        kinds = sorted({"a cover" if is_cover(stream) else stream.type for stream in container.streams})
         raise InputUnreadable(f"no video, only {' and '.join(kinds) or 'nothing'}", expected="a film")
     stream = films[0]
     if stream.codec_context is None:

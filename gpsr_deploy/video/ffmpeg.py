@@ -7,7 +7,7 @@ from gpsr_deploy.errors import BackendUnavailable
 try:
     import av
     from av.container import InputContainer, OutputContainer
-    from av.error import FFmpegError
+    from av.error import ArgumentError, FFmpegError, InvalidDataError, PatchWelcomeError
     from av.packet import Packet
     from av.stream import Stream
     from av.video.frame import VideoFrame
@@ -18,10 +18,13 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "ArgumentError",
     "FFmpegError",
     "InputContainer",
+    "InvalidDataError",
     "OutputContainer",
     "Packet",
+    "PatchWelcomeError",
     "Stream",
     "VideoFrame",
     "VideoStream",

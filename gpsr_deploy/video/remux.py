@@ -15,7 +15,18 @@ from gpsr_deploy import atomic
 from gpsr_deploy.errors import OutputUnwritable
 from gpsr_deploy.video import container
 from gpsr_deploy.video.encoder import Encoding
-from gpsr_deploy.video.ffmpeg import FFmpegError, InputContainer, OutputContainer, Packet, Stream, VideoStream, av
+from gpsr_deploy.video.ffmpeg import (
+    ArgumentError,
+    FFmpegError,
+    InputContainer,
+    InvalidDataError,
+    OutputContainer,
+    Packet,
+    PatchWelcomeError,
+    Stream,
+    VideoStream,
+    av,
+)
 from gpsr_deploy.video.segments import Segment
 from gpsr_deploy.video.times import decode_times
 
@@ -84,8 +95,10 @@ def finish(
     along: Companions,
     window: Window | None,
     overwrite: bool,
-) -> None:
+) -> int:
     """Writes `target` from the segments and the streams of `source` that go `along`: whole or not at all.
+
+    Returns how many of the latter's packets the container refused, which happens to damaged ones.
 
     The film's packets get their times back exactly, as far as the container's clock goes. Within a `window` only the
     packets go along that begin in it. Raises OutputUnwritable or InputUnreadable.
@@ -97,9 +110,10 @@ def finish(
             if encoding.container in ("mp4", "mov") and encoding.format.time_base.numerator == 1:
                 options["video_track_timescale"] = str(encoding.format.time_base.denominator)
             output = stack.enter_context(av.open(file, "w", format=encoding.container, container_options=options))
-            _mux(output, encoding, folder, segments, original, along, window)
+            refused = _mux(output, encoding, folder, segments, original, along, window)
         os.fsync(descriptor)
         atomic.publish(temporary, target, overwrite=overwrite)
+    return refused
 
 
 def _mux(
@@ -110,7 +124,7 @@ def _mux(
     original: InputContainer | None,
     along: Companions,
     window: Window | None,
-) -> None:
+) -> int:
     with container.opened(folder / segments[0].name) as first:
         film = output.add_stream_from_template(first.streams.video[0], opaque=True)
     assert isinstance(film, VideoStream)
@@ -134,8 +148,15 @@ def _mux(
         )
     video = _film_packets(folder, segments, film, encoding.format.time_base)
     others = _other_packets(original, copies, window) if original is not None and copies else iter(())
+    refused = 0
     for packet in _by_time(video, others):
-        output.mux_one(packet)
+        try:
+            output.mux_one(packet)
+        except (InvalidDataError, ArgumentError, PatchWelcomeError):
+            if packet.stream_index == film.index:
+                raise
+            refused += 1
+    return refused
 
 
 def _film_packets(folder: Path, segments: Sequence[Segment], stream: Stream, tick: Fraction) -> Iterator[Packet[Any]]:
