@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from gpsr_deploy import film, images, models, samples
+from gpsr_deploy import film, frames, images, models, samples
 from gpsr_deploy.backends import Backend, open_backend
 from gpsr_deploy.cli.arguments import height_width
 from gpsr_deploy.upscale import Tiling
@@ -46,7 +46,7 @@ def write(path: Path, frames: list[np.ndarray]) -> Path:
     return path
 
 
-def whole(backend: Backend, path: Path, target: Path, *, codec: str | None, dedupe: bool = True) -> film.Outcome:
+def whole(backend: Backend, path: Path, target: Path, *, codec: str | None, dedupe: bool = True) -> frames.Outcome:
     """The film from file to file."""
     with source.opened(path) as opened:
         encoding, _ = encoder.choose(target, opened.format, scale=backend.spec.scale, codec=codec, crf=None, options={})
@@ -58,10 +58,10 @@ def whole(backend: Backend, path: Path, target: Path, *, codec: str | None, dedu
             encoding=encoding,
             along=along,
             binding={},
-            selection=film.Selection(),
+            selection=frames.Selection(),
             overwrite=True,
         )
-        return film.to_file(backend, opened, task, manner=film.Manner(tiling=Tiling(), dedupe=dedupe))
+        return film.to_file(backend, opened, task, manner=frames.Manner(tiling=Tiling(), dedupe=dedupe))
 
 
 def timed(work: Callable[[], object]) -> np.ndarray:

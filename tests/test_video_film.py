@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from films import SCALE, Nearest, moving, see, shrunk, source_of, write
 
-from gpsr_deploy import film
+from gpsr_deploy import film, frames
 from gpsr_deploy.errors import InputUnreadable, OutputUnwritable, UsageError
 from gpsr_deploy.spec import Profile
 from gpsr_deploy.upscale import Tiling
-from gpsr_deploy.video import container, encoder, remux, tags, y4m
+from gpsr_deploy.video import container, encoder, pipes, remux, tags, y4m
 from gpsr_deploy.video.colour import Coding, to_planes, to_rgb
 
 H273 = {"601": 6, "709": 1, "2020": 9}
@@ -23,7 +23,7 @@ def made(
     path: Path, target: Path, *, backend=None, codec="ffv1", crf=None, options=None, audio=True, assumed=None, **more
 ):
     """`path` through the pipeline into `target`; the outcome, what was wrong with the input, and what was said."""
-    manner = film.Manner(tiling=Tiling(), dedupe=more.pop("dedupe", True), on_progress=more.pop("on_progress", None))
+    manner = frames.Manner(tiling=Tiling(), dedupe=more.pop("dedupe", True), on_progress=more.pop("on_progress", None))
     with source_of(path, assumed=assumed) as source:
         encoding, warnings = encoder.choose(
             target, source.format, scale=SCALE, codec=codec, crf=crf, options=options or {}
@@ -32,7 +32,7 @@ def made(
             along = remux.companions(again, target, encoding.container, audio=audio, subtitles=True)
         task = film.Task(
             source=path, target=target, encoding=encoding, along=along, binding={"input": "this"},
-            selection=film.Selection(start=more.pop("start", 0), limit=more.pop("limit", None)), **more,
+            selection=frames.Selection(start=more.pop("start", 0), limit=more.pop("limit", None)), **more,
         )  # fmt: skip
         outcome = film.to_file(backend or Nearest(), source, task, manner=manner)
         return outcome, source.damage, (*warnings, *along.left_out)
@@ -104,7 +104,7 @@ def test_hdr_stays_10_bit_and_tagged(tmp_path: Path, transfer: int, suffix: str)
 def test_the_light_of_hdr_is_told_again(tmp_path: Path):
     light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
     path = write(
-        tmp_path / "in.mkv", moving(2, height=64, width=64, bits=10), pixel_format="yuv420p10le", codec="libx265", matrix=9,
+        tmp_path / "in.mkv", moving(6, height=64, width=64, bits=10), pixel_format="yuv420p10le", codec="libx265", matrix=9,
         primaries=9, transfer=tags.PQ, options={"x265-params": f"log-level=none:{light}"},
     )  # fmt: skip
     *_, said = made(path, tmp_path / "out.mkv", codec=None)
@@ -351,11 +351,26 @@ def test_an_engine_with_a_profile_keeps_its_tiles(tmp_path: Path):
     assert max(len(batch) for batch in backend.batches) == 4
 
 
+@pytest.mark.parametrize(
+    ("batch", "segment", "together"), [(4, 100, 4), (8, 100, 5), (3, 4, 2), (64, 100, 10), (1, 100, 1)]
+)
+def test_frames_go_through_an_engine_in_its_batches(tmp_path: Path, batch: int, segment: int, together: int):
+    path = write(tmp_path / "in.mkv", moving(11, height=16, width=16))
+    backend = Nearest(profile=Profile(min=(8, 8), opt=(16, 16), max=(32, 32), batch=batch))
+    outcome, *_ = made(path, tmp_path / "out.mkv", backend=backend, segment_frames=segment)
+    assert [len(found) for found in backend.batches] == [together] * (11 // together) + [11 % together] * (
+        11 % together > 0
+    )
+    assert outcome.computed == 11
+    made(path, tmp_path / "one.mkv")
+    assert_same_frames(tmp_path / "out.mkv", tmp_path / "one.mkv")
+
+
 def test_a_pipe_takes_the_matrix_that_its_new_size_means():
     format = y4m.parse_header(b"YUV4MPEG2 W320 H180 F25:1")
     assert format.coding.matrix == "601"
-    larger = film.pipe_format(format, scale=4, keep_matrix=False)
+    larger = pipes.output_format(format, scale=4, keep_matrix=False)
     assert (larger.coding.matrix, larger.height, larger.width) == ("709", 720, 1280)
-    assert film.pipe_format(format, scale=4, keep_matrix=True).coding.matrix == "601"
+    assert pipes.output_format(format, scale=4, keep_matrix=True).coding.matrix == "601"
     wide = replace(format, coding=replace(format.coding, matrix="2020"))
-    assert film.pipe_format(wide, scale=4, keep_matrix=False).coding.matrix == "2020"
+    assert pipes.output_format(wide, scale=4, keep_matrix=False).coding.matrix == "2020"

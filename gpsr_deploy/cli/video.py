@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,11 @@ from gpsr_deploy.cli.video_report import PIPE
 from gpsr_deploy.errors import GpsrError, UsageError
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.film import Preview, Selection, Task
+    from gpsr_deploy.film import Task
+    from gpsr_deploy.frames import Preview, Selection
     from gpsr_deploy.upscale import Tiling
     from gpsr_deploy.video.encoder import Encoding
     from gpsr_deploy.video.stream import Format, Sink, Source
@@ -78,7 +79,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     raw.add_argument(
         "--raw-format", default="rgb24", metavar="FORMAT", help="of them, as ffmpeg -pix_fmt (default rgb24)"
     )
-    raw.add_argument("--raw-fps", type=_rate, default=Fraction(25), metavar="N[/D]", help="of them (default 25)")
+    raw.add_argument("--raw-fps", type=_rate, default="25", metavar="N[/D]", help="of them (default 25)")
     raw.add_argument("--raw", action="store_true", help="-o - writes raw frames")
 
     model_options.add_model(parser)
@@ -125,12 +126,13 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _video(backend: Backend, tiling: Tiling, options: argparse.Namespace) -> None:
-    from gpsr_deploy import film, images
+    from gpsr_deploy import film, frames, images
+    from gpsr_deploy.video import pipes
     from gpsr_deploy.video import source as sources
     from gpsr_deploy.video.preview import side_by_side
 
     scale = backend.spec.scale
-    selection = film.Selection(start=options.start_frame, limit=options.max_frames)
+    selection = frames.Selection(start=options.start_frame, limit=options.max_frames)
 
     def show(lr: Any, sr: Any) -> None:
         try:
@@ -145,14 +147,14 @@ def _video(backend: Backend, tiling: Tiling, options: argparse.Namespace) -> Non
         sources.opened(path, raw=_raw(options), assumed=options.matrix) as source,
         video_report.progress(options) as on_progress,
     ):
-        manner = film.Manner(tiling=tiling, dedupe=not options.no_dedupe, on_progress=on_progress, preview=preview)
+        manner = frames.Manner(tiling=tiling, dedupe=not options.no_dedupe, on_progress=on_progress, preview=preview)
         if options.output == PIPE:
-            format = film.pipe_format(source.format, scale=scale, keep_matrix=options.matrix is not None)
+            format = pipes.output_format(source.format, scale=scale, keep_matrix=options.matrix is not None)
             if not source.format.constant:
                 video_report.warn(
                     f"its frames do not last equally, which a pipe cannot say; it says {format.rate} a second", options
                 )
-            outcome = film.enlarge(
+            outcome = frames.enlarge(
                 backend, source, _sink(format, options), format.coding, manner=manner, selection=selection
             )
         else:
@@ -173,9 +175,9 @@ def _raw(options: argparse.Namespace) -> Format | None:
 
 def _sink(format: Format, options: argparse.Namespace) -> Sink:
     """Stdout."""
-    from gpsr_deploy.video import raw, source, y4m
+    from gpsr_deploy.video import pipes, raw, y4m
 
-    stream = source.standard(1)
+    stream = pipes.standard(1)
     return raw.RawSink(stream, format) if options.raw else y4m.Y4mSink(stream, format)
 
 
@@ -220,6 +222,8 @@ def _task(source: Source, selection: Selection, backend: Backend, options: argpa
 
 def _binding(path: Path | None, encoding: Encoding, backend: Backend, options: argparse.Namespace) -> dict[str, str]:
     """All that the output's frames depend on."""
+    import hashlib
+
     from gpsr_deploy import __version__
     from gpsr_deploy.video import segments
     from gpsr_deploy.video.ffmpeg import av
@@ -251,6 +255,8 @@ def _option(text: str) -> tuple[str, str]:
 
 
 def _rate(text: str) -> Fraction:
+    from fractions import Fraction
+
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}|/[1-9][0-9]{0,6})?", text) or not Fraction(text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of frames a second, as 25 or 30000/1001")
     return Fraction(text)

@@ -15,7 +15,7 @@ from gpsr_deploy.errors import printable
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.film import Outcome
+    from gpsr_deploy.frames import Outcome
     from gpsr_deploy.upscale import Progress
     from gpsr_deploy.video.stream import Source
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-from gpsr_deploy.video import y4m
+from gpsr_deploy.video import pipes, y4m
 from gpsr_deploy.video.colour import Matrix
 from gpsr_deploy.video.raw import RawSource
 from gpsr_deploy.video.stream import Format, Source
@@ -21,7 +19,7 @@ def opened(path: Path | None, *, raw: Format | None = None, assumed: Matrix | No
     `assumed` is the matrix of a film that does not tell. Raises InputUnreadable.
     """
     if path is None:
-        stream = standard(0)
+        stream = pipes.standard(0)
         yield y4m.Y4mSource(stream, assumed=assumed) if raw is None else RawSource(stream, raw)
     elif is_y4m(path):
         with path.open("rb") as file:
@@ -31,16 +29,6 @@ def opened(path: Path | None, *, raw: Format | None = None, assumed: Matrix | No
 
         with container.opened(path) as film:
             yield decode.FilmSource(film, assumed=assumed)
-
-
-def standard(descriptor: int) -> BinaryIO:
-    """Stdin (0) or stdout (1) as bytes.
-
-    Not Python's own: a thread that waits in one of those for a program that hangs is fatal at the interpreter's end.
-    """
-    if descriptor == 0:
-        return io.BufferedReader(io.FileIO(0, "rb", closefd=False))
-    return io.BufferedWriter(io.FileIO(descriptor, "wb", closefd=False))
 
 
 def is_y4m(path: Path) -> bool:
