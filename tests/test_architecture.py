@@ -70,3 +70,48 @@ def test_help_comes_within_a_fifth_of_a_second():
         subprocess.run([sys.executable, "-m", "gpsr_deploy", "--help"], check=True, capture_output=True)
         seconds.append(time.perf_counter() - begin)
     assert min(seconds) < 0.2
+
+
+GATES = {
+    "model_file.py": "the bytes of every model",
+    "onnx_file.py": "ONNX",
+    "checkpoint_file.py": "safetensors",
+    "engine_file.py": "plans and sidecars",
+    "cache_file.py": "timing and runtime caches",
+}
+OPENERS = {
+    "load_model", "load_model_from_string", "ModelProto", "safe_open", "load_file", "deserialize", "read_model", "unpickle", "pickle",
+    "InferenceSession", "deserialize_cuda_engine", "torch.load",
+}  # fmt: skip
+HANDED_BYTES = {
+    "backends/onnxruntime.py": {"InferenceSession"},
+    "backends/openvino.py": {"read_model"},
+    "backends/trt_session.py": {"deserialize_cuda_engine", "deserialize"},
+    "layers.py": {"InferenceSession", "load_model_from_string", "ModelProto"},
+}
+"""Runtimes, which take a model's bytes from what the gate gave, never a path."""
+
+
+def openers_in(path: Path) -> set[str]:
+    """Names of calls by which a file might open a model."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            whole = ast.unparse(node.func)
+            found |= {opener for opener in OPENERS if opener in (name, whole)}
+    return found
+
+
+def test_models_are_opened_by_the_gate_alone():
+    """docs/security.md says so. Also: what a file stands for is handed on as bytes."""
+    for path in sorted((ROOT / "gpsr_deploy").rglob("*.py")):
+        place = path.relative_to(ROOT / "gpsr_deploy").as_posix()
+        if place not in GATES:
+            assert openers_in(path) <= HANDED_BYTES.get(place, set()), place
+
+
+def test_no_program_unpickles():
+    for path in [path for folder in ("gpsr_deploy", *PROGRAMS) for path in (ROOT / folder).rglob("*.py")]:
+        assert not imported(path) & {"pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}, path
+        assert "torch.load" not in openers_in(path), path

@@ -99,3 +99,22 @@ def test_the_commands_of_engines_md_run_as_written(tmp_path: Path):
 def photograph() -> np.ndarray:
     """One that ships."""
     return images.read(next(iter(samples.photographs()))).pixels
+
+
+def test_errors_md_is_what_the_code_raises():
+    check = [sys.executable, str(ROOT / "docs" / "errors_table.py"), "--check"]
+    assert subprocess.run(check, check=False).returncode == 0, "python docs/errors_table.py writes it anew"
+
+
+def test_security_md_names_limits_that_are_those_of_the_code():
+    """`NAME` = value, in the table of limits."""
+    import importlib
+
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `([a-z_.]+)\.([A-Z_]+)` \|$", text, re.MULTILINE)
+    assert len(rows) >= 10
+    for stated, module, name in rows:
+        value = getattr(importlib.import_module(f"gpsr_deploy.{module}"), name)
+        number, _, unit = stated.strip().partition(" ")
+        factor = {"": 1, "pixels": 1, "s": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[unit]
+        assert value == float(number.replace(",", "")) * factor, (module, name)
