@@ -153,7 +153,7 @@ def _opened(
             raise ModelRefused(
                 "this file may hold a pickle, which can run code",
                 expected=".onnx or .safetensors",
-                remedy="convert the weights to safetensors",
+                remedy="python export/from_pth.py, which makes a checkpoint of it",
                 path=path,
             )
         case _, None:
