@@ -33,19 +33,21 @@ INNER = ("params_ema", "params", "state_dict", "model")
 def weights_of(content: bytes) -> dict[str, Tensor]:
     """The weights in a file of torch's, by name, without the prefix of DataParallel. Raises ModelRefused."""
     try:
+        if not zipfile.is_zipfile(BytesIO(content)):
+            raise pickle.UnpicklingError("no archive")
         found = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except (
         pickle.UnpicklingError,
         RuntimeError,
         EOFError,
+        LookupError,
         ValueError,
-        KeyError,
         TypeError,
-        zipfile.BadZipFile,
+        AttributeError,
     ) as error:
         raise ModelRefused(
-            f"torch finds no weights in it ({str(error).strip().splitlines()[0]})",
-            expected="a file of tensors and nothing else",
+            f"torch finds no weights in it ({(str(error).strip().splitlines() or [type(error).__name__])[0]})",
+            expected="what torch.save writes, since 1.6: an archive of tensors and nothing else",
             remedy="ask its author for .safetensors",
         ) from error
     for key in INNER:
