@@ -1,10 +1,16 @@
 """`gpsr-trt video` as its users type it: pipes with a real ffmpeg, dead neighbours, JSON, options, previews."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -217,6 +223,23 @@ def test_a_full_device_ends_it_with_4(tmp_path: Path, engine: Path):
         ended = subprocess.run([*COMMAND, str(path), "-o", "-", "--engine", str(engine)], stdout=full, stderr=subprocess.PIPE, check=False)  # fmt: skip
     assert ended.returncode == 4
     assert b"No space left" in ended.stderr
+
+
+def test_a_terminal_shows_frames_a_second_and_the_time_left(tmp_path: Path, engine: Path):
+    path = write(tmp_path / "in.mkv", moving(6))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, str(path), "-o", str(tmp_path / "out.mkv"), "--engine", str(engine)], stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # which is how a terminal ends
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert re.search(rb"in\.mkv: .*[0-9]/6 \[[0-9:]+<[0-9:?]+, +[0-9.?]+(frame/s|s/frame)", shown), shown
 
 
 def test_a_preview_shows_both(tmp_path: Path, engine: Path):
