@@ -149,8 +149,7 @@ class RowWriter:
         def encode() -> None:
             try:
                 self._image = _image(source, self._outline, self._kind)
-                target = pyvips.Target.new_to_descriptor(self._descriptor)
-                _save(self._image, target, self._kind, self._quality, _kept(self._outline))
+                _save(self._image, self._descriptor, self._kind, self._quality, _kept(self._outline))
             except BaseException as error:
                 # An error holds what its frames hold: libvips's own descriptor of the file, and so its place on the disk.
                 traceback.clear_frames(error.__traceback__)
@@ -218,7 +217,8 @@ def _kept(outline: Outline) -> int:
     return 0b00001 * exif | 0b00010 * (outline.xmp is not None) | 0b01000 * (outline.icc is not None)
 
 
-def _save(image: pyvips.Image, target: pyvips.Target, kind: OutputFormat, quality: int, keep: int) -> None:
+def _save(image: pyvips.Image, descriptor: int, kind: OutputFormat, quality: int, keep: int) -> None:
+    target = pyvips.Target.new_to_descriptor(descriptor)
     match kind:
         case "png":
             # For photographs the knee: level 1 saves little time and takes half as much again, more levels save little.

@@ -29,6 +29,7 @@ from gpsr_deploy.video.ffmpeg import (
 )
 from gpsr_deploy.video.segments import Segment
 from gpsr_deploy.video.times import decode_times
+from gpsr_deploy.video.written import Written
 
 STALE = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS", "ENCODER", "encoder")
 """Beginnings of tags that describe the input's own packets."""
@@ -104,13 +105,15 @@ def finish(
     packets go along that begin in it. Raises OutputUnwritable or InputUnreadable.
     """
     with _writing(target), atomic.temporary(target) as (descriptor, temporary):
-        with open(descriptor, "w+b", buffering=0, closefd=False) as file, contextlib.ExitStack() as stack:
-            original = stack.enter_context(container.opened(source)) if source is not None else None
-            options = {"avoid_negative_ts": "disabled"}
-            if encoding.container in ("mp4", "mov") and encoding.format.time_base.numerator == 1:
-                options["video_track_timescale"] = str(encoding.format.time_base.denominator)
-            output = stack.enter_context(av.open(file, "w", format=encoding.container, container_options=options))
-            refused = _mux(output, encoding, folder, segments, original, along, window)
+        with Written(descriptor, "r+", closefd=False) as file:
+            with contextlib.ExitStack() as stack:
+                original = stack.enter_context(container.opened(source)) if source is not None else None
+                options = {"avoid_negative_ts": "disabled"}
+                if encoding.container in ("mp4", "mov") and encoding.format.time_base.numerator == 1:
+                    options["video_track_timescale"] = str(encoding.format.time_base.denominator)
+                output = stack.enter_context(av.open(file, "w", format=encoding.container, container_options=options))
+                refused = _mux(output, encoding, folder, segments, original, along, window)
+            file.check()
         os.fsync(descriptor)
         atomic.publish(temporary, target, overwrite=overwrite)
     return refused

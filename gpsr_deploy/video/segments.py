@@ -18,6 +18,7 @@ from gpsr_deploy.errors import ModelRefused, OutputUnwritable, UsageError
 from gpsr_deploy.video.colour import Planes
 from gpsr_deploy.video.encoder import Encoder, Encoding
 from gpsr_deploy.video.ffmpeg import FFmpegError
+from gpsr_deploy.video.written import Written
 
 VERSION = 1
 JOURNAL = "journal.json"
@@ -159,14 +160,14 @@ class SegmentSink:
     def __init__(self, folder: Path, encoding: Encoding, *, length: int, done: int = 0) -> None:
         self._folder, self._encoding, self._length = folder, encoding, length
         self._number = done
-        self._open: tuple[Any, Encoder] | None = None
+        self._open: tuple[Written, Encoder] | None = None
         self._held = 0
 
     def write(self, planes: Planes, pts: int) -> None:
         """See Sink.write."""
         with writing(self._folder):
             if self._open is None:
-                file = self._part.open("w+b", buffering=0)
+                file = Written(self._part, "w+")
                 self._open = file, Encoder(file, self._encoding, container="matroska")
                 self._held = 0
             self._open[1].write(planes, pts)
@@ -181,6 +182,7 @@ class SegmentSink:
         file, encoder = self._open
         with writing(self._folder):
             encoder.finish()
+            file.check()
             os.fsync(file.fileno())
             file.close()
             self._open = None
