@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from gpsr_deploy import __version__
-from gpsr_deploy.cli import bench, build, doctor, infer, inspect, program, validate, video
+from gpsr_deploy.cli import bench, build, doctor, infer, inspect, package, program, validate, video
 from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.cli.signals import ending_on_signals
 
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"gpsr-deploy {__version__}")
     top.set_defaults(run=lambda _options: _show_start(top))
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (infer, video, build, validate, bench, inspect, doctor):
+    for command in (infer, video, build, validate, bench, package, inspect, doctor):
         command.add_to(commands)
     return top
 
