@@ -35,7 +35,7 @@ from gpsr_deploy.spec import Costs, EngineSpec, Profile, SRSpec
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "embed" / "cpp"
 BIN = Path(sys.executable).parent
-CMAKE = shutil.which("cmake") or shutil.which("cmake", path=str(BIN))
+CMAKE, NINJA = (shutil.which(name) or shutil.which(name, path=str(BIN)) for name in ("cmake", "ninja"))
 COMPILER = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
 
 pytestmark = pytest.mark.skipif(not CMAKE or not COMPILER, reason="no CMake, or no C++ compiler")
@@ -67,7 +67,7 @@ class Build:
 
 def configured(folder, *options):
     """Configures and builds embed/cpp in `folder`."""
-    generator = ["-G", "Ninja"] if shutil.which("ninja") or shutil.which("ninja", path=str(BIN)) else []
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={NINJA}"] if NINJA else []
     found = Path(openvino.__file__).parent / "cmake"
     said = run(CMAKE, "-S", SOURCE, "-B", folder, *generator, f"-DOpenVINO_DIR={found}", "-DGPSR_WERROR=ON", *options)
     run(CMAKE, "--build", folder, "--parallel", "2")
