@@ -4,6 +4,7 @@
 
 1. The model alone, frame after frame from RGB in memory, against `gpsr-trt video`'s own function from file to file, in the
    same process: their difference over the former is the overhead.
+   The same with a network that only repeats pixels: what is left is everything else, and steadier on a busy machine.
 2. The same film with every frame three times, with and without the comparison that finds repeated frames.
 """
 
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import av
 import numpy as np
@@ -64,6 +66,27 @@ def whole(backend: Backend, path: Path, target: Path, *, codec: str | None, dedu
         return film.to_file(backend, opened, task, manner=frames.Manner(tiling=Tiling(), dedupe=dedupe))
 
 
+class Repeating:
+    """A backend like another, of which the network costs next to nothing."""
+
+    def __init__(self, like: Backend) -> None:
+        self.spec, self.profile, self.runtime, self.device = like.spec, like.profile, "none", "cpu"
+        self.bytes_per_pixel = like.bytes_per_pixel
+
+    def infer(self, batch: np.ndarray) -> np.ndarray:
+        """See Backend.infer."""
+        return batch.repeat(self.spec.scale, axis=2).repeat(self.spec.scale, axis=3)
+
+    def close(self) -> None:
+        """See Backend.close."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def timed(work: Callable[[], object]) -> np.ndarray:
     """Seconds on the clock, and of all processors together: the latter tell more where others use the machine too."""
     begin = time.perf_counter(), time.process_time()
@@ -92,11 +115,13 @@ def main() -> None:
             np.pad(frame.transpose(2, 0, 1)[None].astype(np.float32) / 255, pads, mode="edge") for frame in frames
         ]
         path, target = write(Path(folder) / "in.mkv", frames), Path(folder) / "out.mkv"
-        alone, filmed = [], []
+        alone, filmed, without_network = [], [], []
         for number in range(options.rounds + 1):
             one = timed(lambda: [backend.infer(batch) for batch in batches])
             other = timed(lambda: whole(backend, path, target, codec=options.codec))
+            rest = timed(lambda: whole(Repeating(backend), path, target, codec=options.codec))
             if number:  # the first warms up
+                without_network.append(rest / len(frames) * 1e3)
                 alone.append(one / len(frames) * 1e3)
                 filmed.append(other / len(frames) * 1e3)
         height, width = (size * backend.spec.scale for size in options.size)
@@ -104,12 +129,19 @@ def main() -> None:
             f"{options.size[1]}x{options.size[0]} -> {width}x{height}, {options.threads} threads, {options.frames} frames,"
         )
         print(f"median of {options.rounds} rounds in turns; ms a frame on the clock, and of all processors together:")
-        for name, times in (("the model alone", alone), ("the film, file to file", filmed)):
-            print(f"  {name:24}{np.median(times, axis=0)[0]:9.1f}{np.median(times, axis=0)[1]:9.1f}")
+        contestants = {
+            "the model alone": alone,
+            "the film, file to file": filmed,
+            "the film, pixels repeated": without_network,
+        }
+        for name, times in contestants.items():
+            print(f"  {name:26}{np.median(times, axis=0)[0]:9.1f}{np.median(times, axis=0)[1]:9.1f}")
         over = 100 * (np.array(filmed) / np.array(alone) - 1)
         middle = np.median(over, axis=0)
         rounds = ", ".join(f"{clock:.1f} / {processors:.1f} %" for clock, processors in over)
-        print(f"  {'overhead':24}{middle[0]:7.1f} %{middle[1]:7.1f} %   rounds: {rounds}")
+        print(f"  {'overhead':26}{middle[0]:7.1f} %{middle[1]:7.1f} %   rounds: {rounds}")
+        share = 100 * np.median(without_network, axis=0)[1] / np.median(alone, axis=0)[1]
+        print(f"  all but the network takes {share:.1f} % of the processor time that the model alone takes")
         triple = write(
             Path(folder) / "triple.mkv", [frame for frame in frames[: options.frames // 3] for _ in range(3)]
         )
