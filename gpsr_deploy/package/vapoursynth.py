@@ -41,6 +41,11 @@ def files(source: Source) -> dict[str, File]:
         "MAX_HEIGHT": profile.max[0] // step * step,
         "MAX_WIDTH": profile.max[1] // step * step,
         "CUTS": source.sr.tiling == "aligned",
+        "LARGER_FRAMES": (
+            f"are cut into tiles with an overlap of {overlap(source)}"
+            if source.sr.tiling == "aligned" and min(profile.max) >= 2 * overlap(source) + step
+            else f"are refused: an overlap of {overlap(source)} does not fit into what the engine takes"
+        ),
         "LIMIT": "what the memory for a tile allows" if engine is None else "what the engine was built for",
         "LARGER": "tile=(HEIGHT, WIDTH)" if engine is None else "an engine with a larger --max",
         "NEEDS": (
