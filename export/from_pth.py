@@ -62,25 +62,12 @@ def weights_of(content: bytes) -> dict[str, Tensor]:
 def convert(source: Path, target: Path, *, member: str, scale: int) -> None:
     """Writes the checkpoint. Raises InputUnreadable, ModelRefused (not the weights of this network) or OutputUnwritable."""
     content = model_file.read(source, most=checkpoint_file.MAX_BYTES)
+    network = GPSR(config_of(member, scale=scale))
     try:
-        weights = weights_of(content)
-        network = GPSR(config_of(member, scale=scale))
-        expected = network.state_dict()
-        lacking = [name for name in expected if name not in weights or weights[name].shape != expected[name].shape]
-        unknown = [name for name in weights if name not in expected]
-        if lacking or unknown:
-            what = f"lacks {', '.join(lacking[:3])}" if lacking else f"holds {', '.join(unknown[:3])}"
-            raise ModelRefused(
-                f"the file {what}",
-                expected=f"the {len(expected)} tensors of {member} x{scale}",
-                remedy="another --model or --scale",
-            )
-        if not all(value.is_floating_point() and value.isfinite().all() for value in weights.values()):
-            raise ModelRefused("the weights hold NaN, infinity or integers", expected="finite numbers")
+        checkpoint_file.fill(network, weights_of(content), name=f"{member} x{scale}, as --model and --scale say")
     except ModelRefused as error:
         error.path = source
         raise
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
     origin = {"converted_from": source.name, "sha256": hashlib.sha256(content).hexdigest()}
     checkpoint_file.save(network, target, member=member, training=origin)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from gpsr_deploy.family import Config, config_of
 from gpsr_deploy.model_file import CHECKSUM_KEY
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gpsr_deploy.network import GPSR
 
 FORMAT_VERSION = "2"
@@ -130,14 +133,24 @@ def _info(content: bytes, path: Path) -> CheckpointInfo:
 def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
     """The network in `path`, float32, in evaluation mode, on the CPU. Raises InputUnreadable or ModelRefused."""
     import safetensors.torch
-    import torch
 
     from gpsr_deploy.network import GPSR
 
     content = model_file.read(path, most=MAX_BYTES)
     info = _info(content, path)
     network = GPSR(info.config)
-    weights = safetensors.torch.load(content)
+    try:
+        fill(network, safetensors.torch.load(content), name=info.name)
+    except ModelRefused as error:
+        error.path = path
+        raise
+    return network.eval(), info
+
+
+def fill(network: GPSR, weights: Mapping[str, Tensor], *, name: str) -> None:
+    """Puts `weights` into the network, which errors call `name`. Raises ModelRefused where they are not its own, or not finite."""
+    import torch
+
     expected = network.state_dict()
     missing = [key for key in expected if key not in weights or weights[key].shape != expected[key].shape]
     unknown = [key for key in weights if key not in expected]
@@ -145,22 +158,19 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
         what = f"lacks {', '.join(missing[:3])}" if missing else f"holds {', '.join(unknown[:3])}"
         raise ModelRefused(
             f"the file {what}",
-            expected=f"the {len(expected)} tensors of {info.name}",
+            expected=f"the {len(expected)} tensors of {name}",
             remedy="the checkpoint of this network",
-            path=path,
         )
     for key, value in weights.items():
         if value.dtype not in (torch.float32, torch.float16):
-            raise ModelRefused(f"the weights {key} are {value.dtype}", expected="float32 or float16", path=path)
+            raise ModelRefused(f"the weights {key} are {value.dtype}", expected="float32 or float16")
         if not torch.isfinite(value).all():
             raise ModelRefused(
                 f"the weights {key} hold NaN or infinity",
                 expected="finite weights",
                 remedy="an earlier checkpoint of that training",
-                path=path,
             )
     network.load_state_dict({key: value.float() for key, value in weights.items()})
-    return network.eval(), info
 
 
 def save(network: GPSR, path: Path, *, member: str, training: dict[str, Any], half: bool = False) -> None:

@@ -65,7 +65,7 @@ def test_other_things_than_the_weights_of_the_network_are_refused(tmp_path: Path
         "lacks": {name: value for name, value in weights.items() if name != first},
         "holds": weights | {"extra": torch.zeros(1)},
         "NaN": weights | {first: torch.full_like(weights[first], torch.nan)},
-        "integers": weights | {first: torch.zeros_like(weights[first], dtype=torch.int32)},
+        "int32": weights | {first: torch.zeros_like(weights[first], dtype=torch.int32)},
         "no table": torch.zeros(3),
     }
     for said, found in spoiled.items():
