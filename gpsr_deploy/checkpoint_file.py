@@ -148,7 +148,7 @@ def load(path: Path) -> tuple[GPSR, CheckpointInfo]:
 
 
 def fill(network: GPSR, weights: Mapping[str, Tensor], *, name: str) -> None:
-    """Puts `weights` into the network, which errors call `name`. Raises ModelRefused where they are not its own, or not finite."""
+    """Puts `weights` into the network, which errors call `name`. Raises ModelRefused where they are not its own or not finite."""
     import torch
 
     expected = network.state_dict()
