@@ -38,7 +38,7 @@ HOSTILE = (
 GENERATED = {
     "triton": {"README.md", "client.py", "models/{name}/config.pbtxt"},
     "vapoursynth": {"README.md", "film.vpy", "gpsr_vapoursynth.py"},
-    "gstreamer": {"README.md", "film.sh"},
+    "gstreamer": {"README.md", "film.sh", "tight.py"},
     "ffmpeg": {"README.md", "film.sh"},
     "cpp": {"README.md", "CMakeLists.txt", "main.cpp"},
 }

@@ -8,7 +8,7 @@ from gpsr_deploy.package.template import File, render
 
 def gstreamer(source: Source) -> dict[str, File]:
     """By name."""
-    return _files(source, "gstreamer", ("film.sh", "README.md"))
+    return _files(source, "gstreamer", ("film.sh", "tight.py", "README.md"))
 
 
 def ffmpeg(source: Source) -> dict[str, File]:
