@@ -408,7 +408,7 @@ def test_the_commands_of_vapoursynth_md_run_as_written(here: Path, python_of_vap
 @pytest.mark.slow
 def test_vapoursynth_where_this_python_has_none(tmp_path: Path):
     """The tests above with a Python of its own, 3.12 or later, where pip fetches VapourSynth."""
-    places = [os.environ["PATH"], *map(str, (Path.home() / ".pyenv/versions").glob("3.1*/bin"))]
+    places = [*map(str, (Path.home() / ".pyenv/versions").glob("3.1*/bin")), os.environ["PATH"]]
     found = (shutil.which(f"python3.{minor}", path=os.pathsep.join(places)) for minor in (12, 13, 14))
     python = next(filter(None, found), None)
     if python is None:
