@@ -217,6 +217,7 @@ def test_triton_refuses_what_it_has_no_backend_for(tmp_path: Path):
     with pytest.raises(ModelRefused, match="TensorRT-RTX") as refused:
         package("triton", model_of(tmp_path, "tensorrt-rtx"), tmp_path / "out")
     assert "--engine MODEL.onnx" in refused.value.remedy
+    assert refused.value.path == tmp_path / "x.plan"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.plan", "x.plan.json"]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from gpsr_deploy.errors import ModelRefused
 from gpsr_deploy.package import cpp, folder, pipes, triton, vapoursynth
 from gpsr_deploy.package.source import Source, facts
 from gpsr_deploy.package.source import read as read_source
@@ -47,7 +48,11 @@ def package(target: Target, model: Path, output: Path, *, scale: int | None = No
     """
     output = folder.require_free(output, overwrite=overwrite)
     source = read_source(model, scale=scale)
-    files = _FILES[target](source)
+    try:
+        files = _FILES[target](source)
+    except ModelRefused as error:
+        error.path = model
+        raise
     sums = "".join(f"{hashlib.sha256(files[name].content).hexdigest()}  {name}\n" for name in sorted(files))
     files[folder.SUMS] = File(content=(comment(facts(source, target), "#") + sums).encode())
     folder.write(output, files, overwrite=overwrite)
