@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faults.process import AFTER_IMPORTS
+from faults.process import AFTER_IMPORTS, GPU_OF
 from gpsr_deploy import models
 from gpsr_deploy.cli import main
 
@@ -20,37 +20,39 @@ COMMAND = [sys.executable, "-m", "gpsr_deploy", "infer"]
 
 
 @pytest.fixture
-def photo_file(tmp_path: Path, photo: np.ndarray) -> Path:
-    """A real photograph in a folder of its own."""
+def small_file(tmp_path: Path, photo: np.ndarray) -> Path:
+    """A part of a photograph, in a folder of its own."""
     path = tmp_path / "in" / "photo.png"
     path.parent.mkdir()
-    cv2.imwrite(str(path), photo)
+    cv2.imwrite(str(path), photo[:100, :120])
     return path
 
 
-def test_two_processes_with_one_output_give_one_whole_result(photo_file: Path, tmp_path: Path):
+def test_two_processes_with_one_output_give_one_whole_result(small_file: Path, tmp_path: Path):
     target = tmp_path / "result.png"
     processes = [
-        subprocess.Popen([*COMMAND, str(photo_file), "-o", str(target), "--overwrite", "-q"]) for _ in range(2)
+        subprocess.Popen([*COMMAND, str(small_file), "-o", str(target), "--overwrite", "-q"]) for _ in range(2)
     ]
     assert [process.wait() for process in processes] == [0, 0]
-    assert cv2.imread(str(target)).shape == (1024, 1024, 3)
+    assert cv2.imread(str(target)).shape == (400, 480, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "result.png"]
 
 
-def test_two_processes_with_one_new_output_give_one_result_and_one_refusal(photo_file: Path, tmp_path: Path):
+def test_two_processes_with_one_new_output_give_one_result_and_one_refusal(small_file: Path, tmp_path: Path):
     target = tmp_path / "result.png"
     processes = [
-        subprocess.Popen([*COMMAND, str(photo_file), "-o", str(target), "-q"], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*COMMAND, str(small_file), "-o", str(target), "-q"], stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     said = [process.communicate()[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 4], said
-    assert cv2.imread(str(target)).shape == (1024, 1024, 3)
+    assert cv2.imread(str(target)).shape == (400, 480, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "result.png"]
 
 
-def test_too_little_memory_gives_smaller_tiles_or_6(photo_file: Path, tmp_path: Path):
+def test_too_little_memory_gives_smaller_tiles_or_6(photo: np.ndarray, tmp_path: Path):
+    source = tmp_path / "small.png"
+    cv2.imwrite(str(source), photo[:180, :180])
     end = "import sys\nfrom gpsr_deploy.cli import main\nsys.exit(main())\n"
     codes = {}
     for mebibytes in (1000, 400, 100, 20):
@@ -58,7 +60,7 @@ def test_too_little_memory_gives_smaller_tiles_or_6(photo_file: Path, tmp_path: 
         result = subprocess.run(
             [
                 *(sys.executable, "-c", AFTER_IMPORTS.format(mebibytes=mebibytes) + end),
-                *("infer", str(photo_file), "-o", str(target), "-t", "300", "--threads", "1", "-v"),
+                *("infer", str(source), "-o", str(target), "-t", "300", "--threads", "1", "-v"),
             ],
             capture_output=True,
             text=True,
@@ -70,19 +72,19 @@ def test_too_little_memory_gives_smaller_tiles_or_6(photo_file: Path, tmp_path: 
     assert (codes[1000], codes[20]) == (0, 6)
 
 
-def test_halved_tiles_give_what_a_run_at_that_tile_gives(photo_file: Path, tmp_path: Path):
+def test_halved_tiles_give_what_a_run_at_that_tile_gives(photo: np.ndarray, tmp_path: Path):
     """A GPU that takes no more than 96x96 pixels at once, and a run with tiles of the size that was found."""
-    from faults.process import GPU_OF
-
+    source = tmp_path / "small.png"
+    cv2.imwrite(str(source), photo[:120, :150])
     end = "import sys\nfrom gpsr_deploy.cli import main\nsys.exit(main())\n"
     found = subprocess.run(
-        [sys.executable, "-c", GPU_OF.format(pixels=96 * 96) + end, "infer", str(photo_file), "-o", str(tmp_path / "halved.png"), "-t", "192", "-v"],
+        [sys.executable, "-c", GPU_OF.format(pixels=96 * 96) + end, "infer", str(source), "-o", str(tmp_path / "halved.png"), "-t", "192", "-v"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     (tile,) = {word.rstrip(",") for line in found.stderr.splitlines() if "tiles of" in line for word in line.split() if "x" in word and word[0].isdigit()}  # fmt: skip
     height, width = map(int, tile.split("x"))
     assert height * width <= 96 * 96
-    subprocess.run([*COMMAND, str(photo_file), "-o", str(tmp_path / "asked.png"), "-t", tile, "-q"], check=True)
+    subprocess.run([*COMMAND, str(source), "-o", str(tmp_path / "asked.png"), "-t", tile, "-q"], check=True)
     assert (tmp_path / "halved.png").read_bytes() == (tmp_path / "asked.png").read_bytes()
 
 
@@ -114,7 +116,7 @@ def test_flat_alpha_stays_flat_and_hidden_colours_do_not_show(tmp_path: Path, ph
     assert magenta.max() < 80
 
 
-def test_a_reader_that_goes_in_the_middle_ends_it_without_a_word_of_python(photo_file: Path, tmp_path: Path):
+def test_a_reader_that_goes_in_the_middle_ends_it_without_a_word_of_python(small_file: Path, tmp_path: Path):
     """As with `| head`: the bash that users have, and more lines than it reads."""
     for name in "abc":
         (tmp_path / "in" / f"{name}.png").write_bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes())

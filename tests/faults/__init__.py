@@ -1,0 +1,1 @@
+"""Faults: lists of them by class, and one runner that provokes each for real."""

@@ -1,0 +1,71 @@
+"""Fuzzes what is checked of pictures beside libvips: PNG chunks, TIFF directories, EXIF, ICC and XMP.
+
+python tests/fuzz/fuzz_picture_checks.py tests/fuzz/corpus/picture_checks -max_total_time=60
+"""
+
+import io
+
+import harness
+
+with harness.watched():
+    from gpsr_deploy.errors import InputUnreadable
+    from gpsr_deploy.images import checks
+
+
+def png(data: bytes) -> None:
+    """Chunks of known types with up to 8 bytes, `IEND` among them, and sizes that fit their fields."""
+    height, width = checks.png_size(io.BytesIO(data))
+    assert 0 <= min(height, width) <= max(height, width) < 1 << 32
+    chunks = checks.png_chunks(io.BytesIO(data), last=b"IEND")
+    assert b"IEND" in chunks
+    assert all(len(kind) == 4 and len(body) <= 8 for kind, body in chunks.items())
+
+
+def tiff(data: bytes) -> None:
+    """Entries that lie in the file."""
+    file = io.BytesIO(data)
+    order, directory = checks.tiff_directory(file)
+    assert order in ("<", ">")
+    assert all(0 <= at < len(data) and 0 <= value < 1 << 32 for at, value in directory.values())
+    assert file.tell() <= len(data)
+
+
+def exif(data: bytes) -> None:
+    """A block of the same length that is upright, and stays as it is when it is made upright again."""
+    upright = checks.upright_exif(data)
+    if upright is None:
+        raise InputUnreadable("damaged")
+    assert len(upright) == len(data.removeprefix(b"Exif\0\0")) + 6
+    order, directory = checks.tiff_directory(io.BytesIO(upright[6:]))
+    if checks.ORIENTATION in directory:
+        assert directory[checks.ORIENTATION][1] == 1
+    assert checks.upright_exif(upright) == upright
+
+
+def icc(data: bytes) -> None:
+    """A profile whose tags lie in it, if it is called intact."""
+    if checks.icc_intact(data):
+        assert len(checks.icc_space(data)) == 4
+        assert len(data) >= 132 + 12 * int.from_bytes(data[128:132])
+
+
+def xmp(data: bytes) -> None:
+    """A packet of the same length, and the same when it is made upright again."""
+    upright = checks.upright_xmp(data)
+    assert len(upright) == len(data)
+    assert checks.upright_xmp(upright) == upright
+
+
+CHECKS = (png, tiff, exif, icc, xmp)
+
+
+def target(data: bytes) -> None:
+    """The first byte picks a check; the rest is a value to it, or an unreadable input."""
+    try:
+        CHECKS[data[0] % len(CHECKS) if data else 0](data[1:])
+    except InputUnreadable as error:
+        assert str(error).isprintable()
+
+
+if __name__ == "__main__":
+    harness.run(target)

@@ -1,0 +1,31 @@
+"""What every target shares: imports that atheris watches, and the loop. Without atheris a target is only a function."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+FUZZING = Path(sys.argv[0]).name.startswith("fuzz_")
+"""Whether a target is run as a program, not imported by a test."""
+
+if FUZZING:
+    try:
+        import atheris
+    except ImportError:
+        sys.exit(
+            "found no atheris, which is for CPython 3.11 to 3.13 on Linux x86_64. Try: pip install -e '.[dev]' there"
+        )
+
+
+def watched() -> AbstractContextManager[object]:
+    """Within: imports whose branches atheris sees, so that it can look for inputs that take others."""
+    return atheris.instrument_imports(include=["gpsr_deploy"]) if FUZZING else contextlib.nullcontext()
+
+
+def run(target: Callable[[bytes], None]) -> None:
+    """Calls `target` with one input after another, as the command line says: libFuzzer's options and corpus folders."""
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()
