@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: help demo setup check test slow test-gpu clean
+.PHONY: help demo setup check test slow faults fuzz test-gpu clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,6 +25,20 @@ test: check ## lint, types, import contracts, tests
 
 slow: .venv/.develops ## the tests that need minutes, or the data sets
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/.develops ## every fault of tests/faults, each in a process of its own, and a table of them
+	$(BIN)/python -m pytest tests/faults/test_faults.py -m 'slow or not slow' --durations=0 --durations-min=60
+
+FUZZ_SECONDS ?= 60
+FUZZED := $(patsubst tests/fuzz/fuzz_%.py,%,$(wildcard tests/fuzz/fuzz_*.py))
+
+fuzz: .venv/.develops ## atheris on every parser of ours, FUZZ_SECONDS in all; what it finds lies in build/fuzz
+	@for target in $(FUZZED); do \
+		mkdir -p build/fuzz/$$target && \
+		$(BIN)/python tests/fuzz/fuzz_$$target.py build/fuzz/$$target tests/fuzz/corpus/$$target \
+			-max_total_time=$$(( $(FUZZ_SECONDS) / $(words $(FUZZED)) )) -timeout=5 -rss_limit_mb=2048 \
+			-artifact_prefix=build/fuzz/$$target- -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 test-gpu: .venv/.develops ## what needs a GPU, and fails without one; then a table of parity and speed
 	GPSR_REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -26,6 +27,19 @@ def watched() -> AbstractContextManager[object]:
 
 
 def run(target: Callable[[bytes], None]) -> None:
-    """Calls `target` with one input after another, as the command line says: libFuzzer's options and corpus folders."""
-    atheris.Setup(sys.argv, target)
+    """Calls `target` with one input after another, as the command line says: libFuzzer's options and corpus folders.
+
+    An input that ends in an exception is kept under `-artifact_prefix` at once: what libFuzzer does at its end is now and
+    then cut short by its own alarm.
+    """
+    prefix = next((word.partition("=")[2] for word in sys.argv if word.startswith("-artifact_prefix=")), "")
+
+    def keeping(data: bytes) -> None:
+        try:
+            target(data)
+        except BaseException:
+            Path(f"{prefix}found-{hashlib.sha256(data).hexdigest()[:12]}").write_bytes(data)
+            raise
+
+    atheris.Setup(sys.argv, keeping)
     atheris.Fuzz()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from pathlib import Path
 
@@ -37,10 +36,3 @@ def test_every_seed_cut_and_flipped_is_a_value_or_a_refusal(name: str):
 def test_seeds_are_small():
     """They are in the repository for ever."""
     assert all(path.stat().st_size <= 4096 for path in (HERE / "corpus").rglob("*") if path.is_file())
-
-
-@pytest.mark.parametrize("name", list(TARGETS))
-def test_the_command_in_its_first_lines_is_that_target(name: str):
-    text = TARGETS[name].read_text(encoding="utf-8")
-    (command,) = re.findall(r"python (\S+) (\S+) -max_total_time", text)
-    assert command == (f"tests/fuzz/fuzz_{name}.py", f"tests/fuzz/corpus/{name}")

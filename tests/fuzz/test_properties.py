@@ -77,6 +77,24 @@ def test_exif_made_upright_is_upright_has_its_length_and_stays_so(entries):
     assert found.get(checks.ORIENTATION, (0, 1))[1] == 1
 
 
+TURNED_TWICE = "of two orientations only the last becomes 1; a block in BigTIFF form keeps its own"
+
+
+@pytest.mark.xfail(strict=True, reason=TURNED_TWICE)
+def test_exif_with_two_orientations_says_upright_whichever_is_read():
+    upright = checks.upright_exif(made.tiff([(274, 3, 1, 6), (274, 3, 1, 8)], data=b""))
+    assert upright is None or [struct.unpack_from("<H", upright, 6 + 10 + 12 * entry + 8)[0] for entry in range(2)] == [
+        1,
+        1,
+    ]
+
+
+@pytest.mark.xfail(strict=True, reason=TURNED_TWICE)
+def test_exif_in_the_form_of_bigtiff_is_damaged():
+    entry = struct.pack("<HHQQ", checks.ORIENTATION, 3, 1, 6)
+    assert checks.upright_exif(b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 1) + entry + bytes(8)) is None
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_exif_or_none(content):
     upright = checks.upright_exif(content)
