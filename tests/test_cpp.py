@@ -23,17 +23,22 @@ import onnx
 import openvino
 import plans
 import pytest
+import test_spec
 from onnx import TensorProto, helper, numpy_helper
-from test_spec import ENGINE, FIELDS, HOSTILE, changed
+from test_spec import ENGINE, FIELDS, HOSTILE, OBJECTS, changed
 
 import gpsr_deploy
 from gpsr_deploy import engine_file, errors, images, models, onnx_file, tiles, upscale
 from gpsr_deploy.backends.openvino import OpenVinoBackend
 from gpsr_deploy.errors import GpsrError
-from gpsr_deploy.spec import Costs, EngineSpec, Profile, SRSpec
+from gpsr_deploy.spec import EngineSpec, Profile
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "embed" / "cpp"
+sys.path.insert(0, str(SOURCE / "tests"))
+from binding import PROGRESS, Library, Refused, RunOptions, Spec, picture, sized  # noqa: E402
+from hostile import DOUBLE, VALID, edited, hostile_models, mutants, mutated_models, tiny, value, weights, with_weights  # noqa: E402
+
 BIN = Path(sys.executable).parent
 CMAKE, NINJA = (shutil.which(name) or shutil.which(name, path=str(BIN)) for name in ("cmake", "ninja"))
 COMPILER = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
@@ -41,7 +46,6 @@ COMPILER = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
 pytestmark = pytest.mark.skipif(not CMAKE or not COMPILER, reason="no CMake, or no C++ compiler")
 
 OK, USAGE, UNREADABLE, UNWRITABLE, REFUSED, OUT_OF_MEMORY, CANCELLED = 0, 2, 3, 4, 5, 6, 130
-TYPES = {np.dtype(np.uint8): 1, np.dtype(np.uint16): 2, np.dtype(np.float32): 4}
 
 
 def run(*command, **options):
@@ -87,137 +91,6 @@ def built(tmp_path_factory):
 
 
 # --- The C interface, as another language calls it ---
-
-
-class OpenOptions(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("scale", ctypes.c_int32), ("threads", ctypes.c_int32),
-    ]  # fmt: skip
-
-
-class Spec(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        *((name, ctypes.c_char_p) for name in ("name", "runtime", "device", "dtype", "checkpoint_sha256")),
-        *((name, ctypes.c_int32) for name in ("scale", "halo", "multiple_of", "tiles", "has_profile")),
-        *((name, ctypes.c_int32) for name in ("min_height", "min_width", "opt_height", "opt_width", "max_height", "max_width", "batch")),
-    ]  # fmt: skip
-
-
-class Picture(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t), ("pixels", ctypes.c_void_p), ("height", ctypes.c_int64), ("width", ctypes.c_int64),
-        ("stride", ctypes.c_int64), ("type", ctypes.c_int32), ("channels", ctypes.c_int32), ("order", ctypes.c_int32),
-    ]  # fmt: skip
-
-
-PROGRESS = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-
-
-class RunOptions(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t), ("tile_height", ctypes.c_int64), ("tile_width", ctypes.c_int64), ("halo", ctypes.c_int64),
-        ("has_halo", ctypes.c_int32), ("whole", ctypes.c_int32), ("batch", ctypes.c_int64), ("progress", PROGRESS),
-        ("user", ctypes.c_void_p),
-    ]  # fmt: skip
-
-
-class Cut(ctypes.Structure):
-    _fields_ = [
-        ("struct_size", ctypes.c_size_t),
-        *((name, ctypes.c_int64) for name in ("tiles", "tile_height", "tile_width", "halo")),
-    ]
-
-
-def sized(kind, **values):
-    """A structure that states its size."""
-    return kind(struct_size=ctypes.sizeof(kind), **values)
-
-
-def picture(pixels, **values):
-    """A view of an array of rows that may be strided."""
-    height, width = pixels.shape[:2]
-    found = {
-        "pixels": pixels.ctypes.data, "height": height, "width": width, "stride": pixels.strides[0],
-        "type": TYPES[pixels.dtype], "channels": pixels.shape[2] if pixels.ndim == 3 else 1,
-    }  # fmt: skip
-    return sized(Picture, **found | values)
-
-
-class Refused(Exception):
-    """A status other than GPSR_OK, and its line."""
-
-    def __init__(self, status, line):
-        super().__init__(line)
-        self.status, self.line = status, line
-        assert line.isprintable()
-        assert line.startswith(f"error[{status}]")
-
-
-class Library:
-    """libgpsr, loaded."""
-
-    def __init__(self, path):
-        self.c = ctypes.CDLL(str(path))
-        self.c.gpsr_version.restype = self.c.gpsr_runtimes.restype = self.c.gpsr_error.restype = ctypes.c_char_p
-        self.c.gpsr_get_cut.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-        ]
-        for name, count in (("open", 3), ("close", 1), ("error", 1), ("get_spec", 2), ("upscale", 4)):
-            getattr(self.c, f"gpsr_{name}").argtypes = [ctypes.c_void_p] * count
-        self.c.gpsr_open.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p]
-
-    def open(self, path, **options):
-        return Model(self, path, options)
-
-
-class Model:
-    """One opened model, in a `with`."""
-
-    def __init__(self, library, path, options):
-        self.c, self.handle = library.c, ctypes.c_void_p()
-        wanted = sized(OpenOptions, **{"threads": 1} | options)
-        try:
-            self.check(self.c.gpsr_open(os.fsencode(path), ctypes.byref(wanted), ctypes.byref(self.handle)))
-            self.spec = sized(Spec)
-            self.check(self.c.gpsr_get_spec(self.handle, ctypes.byref(self.spec)))
-        except Refused:
-            self.close()
-            raise
-
-    def check(self, status):
-        if status:
-            raise Refused(status, self.c.gpsr_error(self.handle).decode())
-
-    def upscale(self, lr, *, sr=None, **options):
-        """`lr` enlarged, into `sr` or a new array."""
-        order = options.pop("order", (0, 0))
-        if sr is None:
-            height, width = (side * self.spec.scale for side in lr.shape[:2])
-            sr = np.empty((height, width, *lr.shape[2:]), lr.dtype)
-        taken, given = picture(lr, order=order[0]), picture(sr, order=order[1])
-        run = sized(RunOptions, **options)
-        self.check(self.c.gpsr_upscale(self.handle, ctypes.byref(taken), ctypes.byref(given), ctypes.byref(run)))
-        return sr
-
-    def cut(self, height, width, **options):
-        found, run = sized(Cut), sized(RunOptions, **options)
-        self.check(self.c.gpsr_get_cut(self.handle, height, width, ctypes.byref(run), ctypes.byref(found)))
-        return found
-
-    def close(self):
-        self.c.gpsr_close(self.handle)
-        self.handle = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 @pytest.fixture(scope="session")
@@ -378,102 +251,6 @@ def python_sidecar(content):
         return None
 
 
-VALID = json.dumps(ENGINE, indent=2)
-TOKENS = re.findall(r'"[^"]*"|[\[\]{}:,]|[^\s\[\]{}:,"]+', VALID)
-ODD_TOKENS = [
-    *("", "1e400", "-0", "1e-400", "01", "1.", ".5", "NaN", "9" * 30, "9" * 5000, "1E+2", "true", "[" * 2000),
-    *('"\\ud800"', '"\\ud83d\\ude00"', '"\\u00e9"', '"a\\/b"', '"\\x"', '"\\u12"', '"\t"'),
-]
-ODD_BYTES = [
-    b"0",
-    b'"',
-    b"\\u0000",
-    b"\xef\xbb\xbf",
-    b"\xc3\xa9",
-    b"\xf0\x9f\x98\x80",
-    b"\xe2\x80\xae",
-    b"\0",
-    b"\xff",
-    b"\xed\xa0\x80",
-]
-
-
-PLAUSIBLE = [
-    0,
-    1,
-    2,
-    3,
-    4,
-    8,
-    48,
-    0.25,
-    0.75,
-    4.0,
-    1e17,
-    "8.9",
-    "1.2.3.4",
-    "fp16",
-    "whole",
-    "tensorrt",
-    "ab" * 32,
-    [3, 3],
-    [96, 120],
-    None,
-]
-
-
-def another_value(draw):
-    return json.dumps(changed(draw.choice(FIELDS), draw.choice(draw.choice([HOSTILE, PLAUSIBLE]))))
-
-
-def other_keys(draw):
-    path = draw.choice([(), ("sr",), ("costs",), ("profile",), ("weights",), ("parity",)])
-    inner = dict(functools.reduce(operator.getitem, path, ENGINE))
-    if draw.random() < 0.3:
-        del inner[draw.choice(list(inner))]
-    else:
-        inner[draw.choice(["a", "sr", "fp32", "other", "min", "\u00e9"])] = draw.choice([*HOSTILE, 0, 1])
-    return json.dumps(changed(path, inner) if path else inner)
-
-
-def other_tokens(draw):
-    tokens = list(TOKENS)
-    for _ in range(draw.randint(1, 2)):
-        tokens[draw.randrange(len(tokens))] = draw.choice(TOKENS + ODD_TOKENS)
-    return draw.choice([" ", "", "\n", "\r\t"]).join(tokens)
-
-
-def other_bytes(draw, content, odd):
-    """`content` with a few bytes flipped, replaced, removed or added."""
-    content = bytearray(content)
-    for _ in range(draw.randint(1, 3)):
-        place = draw.randrange(len(content) or 1)
-        match draw.randrange(4):
-            case 0 if content:
-                content[place] ^= 1 << draw.randrange(8)
-            case 1:
-                content[place : place + 1] = draw.choice(odd)
-            case 2:
-                del content[place : place + draw.choice([1, 1, 1, 5, 5000])]
-            case _:
-                content[place:place] = draw.choice(odd)
-    return bytes(content)
-
-
-def mutants(count, *, seed=0):
-    """Sidecars that somebody or something changed, no two the same."""
-    draw, made = random.Random(seed), {}
-    while len(made) < count:
-        kind = draw.choice([another_value, other_keys, other_tokens, None])
-        content = (
-            other_bytes(draw, VALID.encode(), ODD_BYTES)
-            if kind is None
-            else kind(draw).encode("utf-8", "surrogatepass")
-        )
-        made[content] = None
-    return list(made)
-
-
 def require_same_verdicts(built, cases):
     accepted = 0
     for case, line in zip(cases, probe(built, "sidecar", cases), strict=True):
@@ -513,10 +290,49 @@ def test_numbers_are_read_as_python_reads_them(built, tokens):
     require_same_verdicts(built, cases)
 
 
+def test_values_at_and_beyond_their_limits_are_judged_as_python_judges_them(built):
+    """Those of test_spec.py, and those on the limits."""
+    ranges = dict(test_spec.test_a_value_out_of_range_is_refused.pytestmark[0].args[1])
+    limits = {
+        ("sr", "name"): ["x" * 100, "x" * 101, "é" * 100, "\U0001f600" * 101, " ", "\u00a0"],
+        ("sr", "halo"): [0, 1023, 1024, 1026], ("sr", "scale"): [2, 4, 6, 8, 12, 16, 32], ("sr", "multiple_of"): [1, 3, 6, 1024],
+        ("profile", "max"): [[65_535, 65_535], [96, 65_538], [65_538, 240]], ("profile", "batch"): [1, 1024, 1025],
+        ("profile", "min"): [[3, 3], [3, 4], [4, 3], [0, 3], [3, -3]],
+        ("costs", "params"): [2**31 - 1, 2**31], ("costs", "activation_bytes"): [1, 2**24, 2**24 + 1],
+        ("parity", "psnr_db"): [0, 1e4, 10_000, 10_001, None], ("parity", "max_level"): [0, 255, 256],
+        ("weights",): [{}, {"bf16": 1}, {"fp32": 0.5, "other": 0.5 + 1e-10}, {"fp32": 0.5, "other": 0.5 + 1e-8}, {"fp32": 1.0, "fp16": 0.5}],
+        ("compute_capabilities",): [["8.6", "8.6"], ["10.0"], ["1.0"] * 2, [f"{n}.0" for n in range(32)], [f"{n}.0" for n in range(33)]],
+    }  # fmt: skip
+    cases = [
+        json.dumps(changed(path, one)).encode() for table in (ranges, limits) for path in table for one in table[path]
+    ]
+    assert 20 < require_same_verdicts(built, cases) < 60
+
+
+def test_json_is_read_as_strictly_as_in_python(built):
+    texts = [
+        *(VALID + end for end in (" \n\t\r", "{}", "x", "\0", ",", "\x0b", "\u00a0")),
+        *(start + VALID for start in (" \n\t\r", "\ufeff", "\0", "\x0c", "[")),
+        VALID + " " * (65_536 - len(VALID)), VALID + " " * (65_537 - len(VALID)), VALID[:-1], VALID.replace(",", ",,", 1),
+        VALID.replace("}", ",}", 1), VALID.replace("[", "[,", 1), VALID.replace(":", "", 1), VALID.replace("{", "{{", 1),
+    ]  # fmt: skip
+    inside = ["\t", "\x1f", "\n", r"\t", r"\u0009", r"\ud83d\ude00", r"\ud83d", r"\ude00", r"\ud83d\u0041", r"\ud83dx", r"\ud83d\ud83d", r"\u00g0",
+              r"\u+123", r"\u-123", r"\u 123", r"\u12", "\\", r"\/\"\\", r"\x41", r"\U00000041", "\x7f", "é", "\ud83d"]  # fmt: skip
+    texts += [VALID.replace("gpsr-nano-x4", one) for one in inside]
+    for path in (*OBJECTS, ("weights",)):
+        inner = functools.reduce(operator.getitem, path, ENGINE)
+        key = next(iter(inner))
+        twice = json.dumps(inner)[:-1] + f", {json.dumps(key)}: {json.dumps(inner[key])}}}"
+        texts.append(json.dumps(changed(path, "@")).replace('"@"', twice) if path else twice)
+    assert require_same_verdicts(built, [text.encode("utf-8", "surrogatepass") for text in texts]) == 6
+
+
 def test_a_hundred_thousand_brackets_and_a_mebibyte_are_refused_at_once(built):
     cases = [
         b"[" * 10**5,
+        b"[" * 65_000,
         b'{"a":' * 10**5,
+        b'{"a":' * 13_000,
         b'"' + b"x" * 2**20 + b'"',
         b"[" + b"0," * 30_000 + b"0]",
         b" " * 65_536,
@@ -528,97 +344,6 @@ def test_a_hundred_thousand_brackets_and_a_mebibyte_are_refused_at_once(built):
 
 
 # --- ONNX files, which are hostile input too ---
-
-DOUBLE = SRSpec(
-    name="double", scale=2, halo=0, multiple_of=1, tiling="aligned", dtype="fp32", checkpoint_sha256="0" * 64
-)
-COSTS = Costs(params=1, macs_720p=1.0, activation_bytes=400)
-
-
-def value(name, kind=TensorProto.FLOAT, shape=("n", 3, "h", "w")):
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-def tiny(*, between=(), initializers=(), spec=DOUBLE, opset=18, **changes):
-    """A small model of scale 2 that repeats each pixel; `between` maps `lr` to `x` before that."""
-    nodes = [
-        *(between or [helper.make_node("Identity", ["lr"], ["x"])]),
-        helper.make_node("Concat", ["x"] * 4, ["four"], axis=1),
-        helper.make_node("DepthToSpace", ["four"], ["sr"], blocksize=2),
-    ]
-    graph = helper.make_graph(
-        nodes, "tiny", changes.get("inputs", [value("lr")]), changes.get("outputs", [value("sr")]), list(initializers)
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="test", ir_version=10
-    )
-    helper.set_model_props(
-        model,
-        {"gpsr.spec": spec.to_json(), "gpsr.costs": json.dumps(dataclasses.asdict(COSTS))} | changes.get("props", {}),
-    )
-    return model
-
-
-def with_weights(tensor):
-    """A model that adds `tensor` to its input."""
-    tensor.name = "w"
-    return tiny(between=[helper.make_node("Add", ["lr", "w"], ["x"])], initializers=[tensor])
-
-
-def weights(values, kind=np.float32):
-    return numpy_helper.from_array(np.array(values, kind))
-
-
-def outside(tensor, **entries):
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, text in entries.items():
-        tensor.external_data.add(key=key, value=text)
-    tensor.ClearField("raw_data")
-    return tensor
-
-
-def edited(model, edit):
-    edit(model)
-    return model
-
-
-def hostile_models():
-    """By name: models that must be refused."""
-    nan = float("nan")
-    constant = helper.make_node("Constant", [], ["w"], value=weights([1, nan]))
-    body = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "body", [value("a")], [value("b")])
-    branch = helper.make_node("If", ["c"], ["x"], then_branch=body, else_branch=body)
-    return {
-        "external data": with_weights(outside(weights([1.0]), location="../secret")),
-        "external data, unused": with_weights(edited(weights([1.0]), lambda w: w.external_data.add(key="location", value="/etc/passwd"))),
-        "external data in a constant": tiny(between=[helper.make_node("Constant", [], ["w"], value=outside(weights([1.0]), location="x")), helper.make_node("Add", ["lr", "w"], ["x"])]),
-        "NaN, raw": with_weights(weights([1, nan])),
-        "infinity, fp16": with_weights(weights([1, float("inf")], np.float16)),
-        "NaN, fp64": with_weights(weights([1, nan], np.float64)),
-        "NaN, as floats": with_weights(helper.make_tensor("w", TensorProto.FLOAT, [2], [1, nan])),
-        "NaN, halves as integers": with_weights(TensorProto(data_type=TensorProto.FLOAT16, dims=[2], int32_data=[0x3C00, 0x7E00])),
-        "NaN, as doubles": with_weights(helper.make_tensor("w", TensorProto.DOUBLE, [2], [1, nan])),
-        "NaN in a constant": tiny(between=[constant, helper.make_node("Add", ["lr", "w"], ["x"])]),
-        "another domain": tiny(between=[helper.make_node("Gelu", ["lr"], ["x"], domain="com.microsoft")]),
-        "control flow": tiny(between=[branch]),
-        "an operator of no network": tiny(between=[helper.make_node("Tile", ["lr", "r"], ["x"])]),
-        "functions": edited(tiny(), lambda m: m.functions.add(name="f", domain="d")),
-        "another input": tiny(inputs=[value("lr"), value("other")]),
-        "another name": tiny(outputs=[value("hr")]),
-        "fp16 in": tiny(inputs=[value("lr", TensorProto.FLOAT16)]),
-        "one size": tiny(inputs=[value("lr", shape=("n", 3, 64, 64))]),
-        "no shape": tiny(inputs=[helper.make_tensor_value_info("lr", TensorProto.FLOAT, None)]),
-        "no graph": edited(tiny(), lambda m: m.ClearField("graph")),
-        "no nodes": edited(tiny(), lambda m: m.graph.ClearField("node")),
-        "no spec": edited(tiny(), lambda m: m.ClearField("metadata_props")),
-        "another key": tiny(props={"\x1b[2J": "x"}),
-        "a spec twice": edited(tiny(), lambda m: m.metadata_props.add(key="gpsr.spec", value=DOUBLE.to_json())),
-        "a spec out of range": tiny(props={"gpsr.spec": DOUBLE.to_json().replace("2", "3", 1)}),
-        "costs of none": tiny(props={"gpsr.costs": "{}"}),
-        "a wrong checksum": tiny(props={"gpsr.sha256": "0" * 64}),
-        "no checksum at all": tiny(props={"gpsr.sha256": "../x"}),
-        "a lost checksum": edited(tiny(), lambda m: setattr(m, "producer_name", "gpsr-deploy")),
-    }  # fmt: skip
 
 
 def python_onnx(content):
@@ -696,12 +421,6 @@ def test_a_flipped_bit_anywhere_in_a_model_that_ships_is_found(built):
     cases += [content[:size] for size in (0, 1, 100, len(content) // 2, len(content) - 1)]
     for line in probe(built, "onnx", cases):
         assert line.startswith("error[5] "), line
-
-
-def mutated_models(count, *, seed=5):
-    draw, valid = random.Random(seed), with_weights(weights([0.25, 0.5])).SerializeToString()
-    for _ in range(count):
-        yield other_bytes(draw, valid, [draw.randbytes(size) for size in (1, 1, 2, 3, 6)])
 
 
 def test_mutated_models_are_at_least_as_refused_as_in_python(built):
@@ -904,7 +623,7 @@ def test_requests_that_contradict_themselves_are_refused(library, doubling):
         call()
         for wrong in (
             {"pixels": None}, {"height": 0}, {"width": -1}, {"height": 1 << 40}, {"stride": 26}, {"stride": -26}, {"stride": 1 << 50},
-            {"stride": -(1 << 63)}, {"type": 3}, {"type": 0}, {"channels": 4}, {"channels": 0}, {"order": 2}, {"struct_size": 0},
+            {"stride": -(1 << 63)}, {"type": 3}, {"type": 0}, {"channels": 4}, {"channels": 0}, {"order": 2}, {"reserved": 1}, {"struct_size": 0},
             {"struct_size": 1 << 40}, {"type": 2}, {"channels": 1, "width": 27},
         ):  # fmt: skip
             refused(USAGE, None, call, wrong)
@@ -1132,6 +851,16 @@ def test_without_memory_on_the_gpu_batches_then_tiles_are_halved(doubles, tmp_pa
                 np.testing.assert_array_equal(model.upscale(photo), quadrupled(photo))
             else:
                 refused(OUT_OF_MEMORY, "no memory for a tile", model.upscale, photo)
+
+
+def test_batches_are_halved_before_tiles(doubles, tmp_path, photo, monkeypatch):
+    """And what a larger batch had taken is free again: there is memory for one tile of 48x60, and little more."""
+    told = []
+    note = PROGRESS(lambda _user, done, total: told.append((done, total)) and 0 or 0)
+    monkeypatch.setenv("GPSR_DOUBLE_MEMORY", "1460000")
+    with doubles.open(doubles.engine(tmp_path)) as model:
+        np.testing.assert_array_equal(model.upscale(photo, has_halo=1, progress=note), quadrupled(photo))
+    assert told == [(0, 30), *((done, 30) for done in range(31))]
 
 
 @pytest.mark.parametrize("words", [

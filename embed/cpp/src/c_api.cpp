@@ -80,6 +80,9 @@ gpsr::Picture picture_of(const gpsr_picture* theirs, const char* name, std::int6
     if (given.order != GPSR_RGB && given.order != GPSR_BGR) {
         throw wrong("order " + std::to_string(given.order), "GPSR_RGB or GPSR_BGR");
     }
+    if (given.reserved != 0) {
+        throw wrong("a field set that means nothing yet", "zero");
+    }
     const gpsr::Size size{within(given.height, 1, most, "height"), within(given.width, 1, most, "width")};
     const std::int64_t row = size.width * given.channels * given.type;
     const std::int64_t stride = given.stride == 0 ? row : given.stride;
@@ -194,7 +197,7 @@ gpsr_status gpsr_get_spec(gpsr_model* model, gpsr_spec* spec) {
         made.scale = number(facts.spec.scale);
         made.halo = number(facts.spec.halo);
         made.multiple_of = number(facts.spec.multiple_of);
-        made.tiles = facts.spec.tiling != "whole" ? 1 : 0;
+        made.tileable = facts.spec.tiling != "whole" ? 1 : 0;
         if (facts.profile) {
             const auto& [low, best, high, batch] = *facts.profile;
             made.has_profile = 1;

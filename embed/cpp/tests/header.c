@@ -6,7 +6,7 @@ int use_of_everything(const char* path, void* pixels);
 int use_of_everything(const char* path, void* pixels) {
     gpsr_open_options open = {sizeof open, "auto", 0, 0};
     gpsr_run_options run = {sizeof run, 0, 0, 0, 0, 0, 0, NULL, NULL};
-    gpsr_picture lr = {sizeof lr, pixels, 1, 1, 0, GPSR_U8, 3, GPSR_RGB}, sr = lr;
+    gpsr_picture lr = {sizeof lr, pixels, 1, 1, 0, GPSR_U8, 3, GPSR_RGB, 0}, sr = lr;
     gpsr_spec spec = {.struct_size = sizeof spec};
     gpsr_cut cut = {.struct_size = sizeof cut};
     gpsr_model* model = NULL;

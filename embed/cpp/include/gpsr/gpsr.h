@@ -72,7 +72,7 @@ typedef struct gpsr_spec {
     int32_t scale;                 /* SR pixels per LR pixel and axis */
     int32_t halo;                  /* LR pixels of context per side of a tile */
     int32_t multiple_of;           /* sizes and places of tiles are multiples of this many LR pixels */
-    int32_t tiles;                 /* nonzero: pictures may be cut into tiles */
+    int32_t tileable;              /* nonzero: pictures may be cut into tiles */
     int32_t has_profile; /* nonzero: an engine, which takes tiles from min to max, at best opt, batch at once */
     int32_t min_height, min_width, opt_height, opt_width, max_height, max_width, batch; /* LR pixels */
 } gpsr_spec;
@@ -86,6 +86,7 @@ typedef struct gpsr_picture {
     gpsr_type type;
     int32_t channels; /* 3, or 1 for grey */
     gpsr_order order; /* of 3 channels */
+    int32_t reserved; /* 0 */
 } gpsr_picture;
 
 /* Told after every batch, and once before the first: tiles done, tiles in all. It begins anew with smaller tiles where
