@@ -8,6 +8,10 @@ under the prefix `module.`, in the file itself or under `params_ema`, `params`, 
 
 from __future__ import annotations
 
+import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes seconds
+
+# isort: split
+
 import argparse
 import hashlib
 import pickle

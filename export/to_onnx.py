@@ -8,6 +8,10 @@ several sizes, measures the halo that these very weights need, and stamps what i
 
 from __future__ import annotations
 
+import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes seconds
+
+# isort: split
+
 import logging
 import warnings
 from collections.abc import Sequence

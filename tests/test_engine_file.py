@@ -500,7 +500,7 @@ def test_inspect_shows_every_fact_of_an_engine(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         *("kind", "name", "scale", "params", "macs_720p", "halo", "multiple_of", "tiling", "dtype", "checkpoint_sha256"),
-        *("sha256", "runtime", "runtime_version", "compute_capabilities", "profile", "weights", "onnx_sha256", "parity"),
+        *("sha256", "checksum", "runtime", "runtime_version", "compute_capabilities", "profile", "weights", "onnx_sha256", "parity"),
     ]  # fmt: skip
     assert found["profile"] == {"min": [3, 3], "opt": [48, 60], "max": [96, 120], "batch": 2}
     assert found["parity"] == dataclasses.asdict(plans.PARITY)

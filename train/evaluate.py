@@ -9,6 +9,10 @@ The published rows of the same scale, degradation and sets stand below ours.
 
 from __future__ import annotations
 
+import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes seconds
+
+# isort: split
+
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -7,6 +7,10 @@ Export and evaluate the published file, not the run's: float16 rounds the weight
 
 from __future__ import annotations
 
+import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes seconds
+
+# isort: split
+
 from pathlib import Path
 
 from gpsr_deploy import atomic, checkpoint_file

@@ -11,6 +11,10 @@ takes), `run.json` (recipe, data, machine), `log.jsonl`, `sheets/` and, at the e
 
 from __future__ import annotations
 
+import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes seconds
+
+# isort: split
+
 import contextlib
 import json
 import math
