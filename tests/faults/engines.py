@@ -79,7 +79,10 @@ DAMAGED = [
     refused("a plan cut by a byte, and bench", "a damaged plan", changed(DAMAGES["cut by a byte"]), command=["bench", "--engine", "x.plan"]),
     refused("a plan cut by a byte, and validate", "a damaged plan", changed(DAMAGES["cut by a byte"]), command=["validate", "--engine", "x.plan"]),
     refused("no plan, though trusted", "a damaged plan", b"not a plan" * 100, None, command=[*INFER, "--trust-engine"], says="no TensorRT plan"),
-    refused("a cut plan, though trusted", "a damaged plan", changed(DAMAGES["cut by a byte"]), None, command=[*INFER, "--trust-engine"], says="as its header says"),
+    refused(
+        "a cut plan, though trusted", "a damaged plan", changed(DAMAGES["cut by a byte"]), None, command=[*INFER, "--trust-engine"],
+        says="as its header says",
+    ),
 ]  # fmt: skip
 
 SIDECARS = [
@@ -95,13 +98,28 @@ SIDECARS = [
             ("with a number beyond all", made.later(sidecar, costs={"params": 10**400, "macs_720p": 1, "activation_bytes": 1}), INSPECT), ("with NaN", made.later(sidecar, weights={"fp32": float("nan")}), INSPECT),
         )
     ),
-    refused("a sidecar with an escape sequence", "a hostile sidecar", beside=made.later(sidecar, runtime_version="\x1b[2J\x07</script>"), says="\\x1b[2J"),
+    refused(
+        "a sidecar with an escape sequence", "a hostile sidecar", beside=made.later(sidecar, runtime_version="\x1b[2J\x07</script>"),
+        says="\\x1b[2J",
+    ),
     refused("a sidecar that says another version", "a hostile sidecar", beside=made.later(sidecar, runtime_version="9.9.9.9"), says="header says"),
     refused("a sidecar that says other GPUs", "a hostile sidecar", beside=made.later(sidecar, compute_capabilities=["9.0"]), says="header says"),
-    refused("a sidecar that is a folder", "a hostile sidecar", beside=None, arrange=lambda folder: (folder / "x.plan.json").mkdir(), code=3, says="error[3] x.plan.json"),
-    refused("a sidecar that is a pipe", "a hostile sidecar", beside=None, arrange=lambda folder: os.mkfifo(folder / "x.plan.json"), code=3, says="error[3] x.plan.json"),
-    refused("a sidecar that links to itself", "a hostile sidecar", beside=None, arrange=lambda folder: (folder / "x.plan.json").symlink_to("x.plan.json"), code=3, says="error[3] x.plan.json"),
-    refused("a sidecar that links to a secret", "a hostile sidecar", beside=None, arrange=lambda folder: (folder / "x.plan.json").symlink_to("/etc/passwd"), says="error[5] x.plan.json"),
+    refused(
+        "a sidecar that is a folder", "a hostile sidecar", beside=None, arrange=lambda folder: (folder / "x.plan.json").mkdir(), code=3,
+        says="error[3] x.plan.json",
+    ),
+    refused(
+        "a sidecar that is a pipe", "a hostile sidecar", beside=None, arrange=lambda folder: os.mkfifo(folder / "x.plan.json"), code=3,
+        says="error[3] x.plan.json",
+    ),
+    refused(
+        "a sidecar that links to itself", "a hostile sidecar", beside=None,
+        arrange=lambda folder: (folder / "x.plan.json").symlink_to("x.plan.json"), code=3, says="error[3] x.plan.json",
+    ),
+    refused(
+        "a sidecar that links to a secret", "a hostile sidecar", beside=None,
+        arrange=lambda folder: (folder / "x.plan.json").symlink_to("/etc/passwd"), says="error[5] x.plan.json",
+    ),
 ]  # fmt: skip
 
 ABSENT_GPU = [
@@ -110,9 +128,15 @@ ABSENT_GPU = [
     refused("an intact engine and bench", "no driver", command=["bench", "--engine", "x.plan"], says="--device cpu"),
     refused("an intact engine and validate", "no driver", command=["validate", "--engine", "x.plan"], says="--device cpu"),
     refused("a plan that is trusted and no driver", "no driver", beside=None, command=[*INFER, "--trust-engine"], says="--device cpu"),
-    refused("a plan of the other TensorRT", "another TensorRT or GPU", command=[*INFER, "--runtime", "tensorrt"], code=2, says="error[2] x.plan: --runtime tensorrt with an engine of tensorrt-rtx"),
+    refused(
+        "a plan of the other TensorRT", "another TensorRT or GPU", command=[*INFER, "--runtime", "tensorrt"], code=2,
+        says="error[2] x.plan: --runtime tensorrt with an engine of tensorrt-rtx",
+    ),
     refused("an engine of another scale", "another scale", command=[*INFER, "-s", "8"], says="4 times"),
-    Fault(id="ONNX on a GPU that is not there", clause="no driver", files={"p.png": PHOTO}, command=["infer", "p.png", "--device", "cuda"], code=5, says="--device cpu", around=Circumstances(environment=NO_GPU)),
+    Fault(
+        id="ONNX on a GPU that is not there", clause="no driver", files={"p.png": PHOTO}, command=["infer", "p.png", "--device", "cuda"], code=5,
+        says="--device cpu", around=Circumstances(environment=NO_GPU),
+    ),
 ]  # fmt: skip
 
 BUILDS = [
@@ -127,10 +151,24 @@ BUILDS = [
             ("on a GPU that is not there", made.shipped, ["--device", "cuda:7"], 5, "error[5]"),
         )
     ),
-    Fault(id="an engine over an older one, and no space", clause="an engine that cannot be written", files={"m.onnx": made.shipped, "x.plan": OLD, "x.plan.json": OLD}, command=[*BUILD, "--overwrite"], code=4, says="error[4] x.plan", around=Circumstances(limits={"fsize": 1 << 20})),
-    Fault(id="an engine, and no space on the device", clause="an engine that cannot be written", files={"m.onnx": made.shipped, "small/x.plan": OLD}, command=["build", "m.onnx", "-o", "small/x.plan", *BUILD[4:], "--overwrite"], code=4, says="error[4] small/x.plan", around=Circumstances(disks={"small": "size=1m"})),
-    Fault(id="an engine into a folder that is missing", clause="an engine that cannot be written", files={"m.onnx": made.shipped}, command=["build", "m.onnx", "-o", "no/x.plan", *BUILD[4:]], code=4, says="error[4] no/x.plan"),
-    Fault(id="an engine that is built", clause="an engine that cannot be built", files={"m.onnx": made.shipped, "x.plan": OLD, "x.plan.json": OLD}, command=[*BUILD, "--overwrite"], code=0, leaves={"x.plan": holding(b"vtrt"), "x.plan.json": holding(b'"plan_sha256"')}),
+    Fault(
+        id="an engine over an older one, and no space", clause="an engine that cannot be written",
+        files={"m.onnx": made.shipped, "x.plan": OLD, "x.plan.json": OLD}, command=[*BUILD, "--overwrite"], code=4, says="error[4] x.plan",
+        around=Circumstances(limits={"fsize": 1 << 20}),
+    ),
+    Fault(
+        id="an engine, and no space on the device", clause="an engine that cannot be written", files={"m.onnx": made.shipped, "small/x.plan": OLD},
+        command=["build", "m.onnx", "-o", "small/x.plan", *BUILD[4:], "--overwrite"], code=4, says="error[4] small/x.plan",
+        around=Circumstances(disks={"small": "size=1m"}),
+    ),
+    Fault(
+        id="an engine into a folder that is missing", clause="an engine that cannot be written", files={"m.onnx": made.shipped},
+        command=["build", "m.onnx", "-o", "no/x.plan", *BUILD[4:]], code=4, says="error[4] no/x.plan",
+    ),
+    Fault(
+        id="an engine that is built", clause="an engine that cannot be built", files={"m.onnx": made.shipped, "x.plan": OLD, "x.plan.json": OLD},
+        command=[*BUILD, "--overwrite"], code=0, leaves={"x.plan": holding(b"vtrt"), "x.plan.json": holding(b'"plan_sha256"')},
+    ),
 ]  # fmt: skip
 
 

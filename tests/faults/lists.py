@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from faults import bombs, engines, models, paths, pictures, process, signals, training, video
+from faults import bombs, engines, models, names, paths, pictures, process, signals, training, video
 from faults.fault import Fault
 
 BY_DEFAULT = 3
@@ -27,6 +27,7 @@ FAULTS = with_the_rest_slow(
         *pictures.FAULTS,
         *bombs.FAULTS,
         *paths.FAULTS,
+        *names.FAULTS,
         *process.FAULTS,
         *models.FAULTS,
         *engines.FAULTS,

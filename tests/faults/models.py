@@ -122,10 +122,19 @@ OPERATOR = onnx.helper.make_node
 
 GRAPHS = [
     *(refused(f"{id} in the weights", "NaN in weights", weights(lambda values, n=number: first(values, n)), "NaN or infinity") for id, number in {"NaN": np.nan, "infinity": np.inf}.items()),
-    refused("NaN in the last bias, and inference", "NaN in weights", weights(lambda values: values.fill(np.nan), last=True), "NaN or infinity", command=INFER),
+    refused(
+        "NaN in the last bias, and inference", "NaN in weights", weights(lambda values: values.fill(np.nan), last=True), "NaN or infinity",
+        command=INFER,
+    ),
     refused("a result beyond every number", "a non-finite result", weights(lambda values: values.fill(3e38)), "tile at row 0", command=INFER),
-    refused("a result beyond every number, in OpenVINO", "a non-finite result", weights(lambda values: values.fill(3e38)), "tile at row 0", command=[*INFER, "--runtime", "openvino"]),
-    refused("a result beyond every number, eight times", "a non-finite result", weights(lambda values: values.fill(3e38)), "error[5]", command=[*INFER, "-x"]),
+    refused(
+        "a result beyond every number, in OpenVINO", "a non-finite result", weights(lambda values: values.fill(3e38)), "tile at row 0",
+        command=[*INFER, "--runtime", "openvino"],
+    ),
+    refused(
+        "a result beyond every number, eight times", "a non-finite result", weights(lambda values: values.fill(3e38)), "error[5]",
+        command=[*INFER, "-x"],
+    ),
     *(
         refused(f"weights outside, {id}", "external data", outside(location), "outside the file", arrange=secret)
         for id, location in {"absolute": "/etc/passwd", "above": "../secret", "by a link": "link", "by a hard link": "hard", "beside": "secret"}.items()
@@ -134,12 +143,21 @@ GRAPHS = [
         Fault(id=f"weights outside, and {command[0]}", clause="external data", files={"m.onnx": outside("hard"), "p.png": PHOTO, "good.onnx": made.shipped}, arrange=secret, command=command, code=5, says="outside the file")
         for command in (INFER, ["build", ONNX], ["validate", "--engine", ONNX], ["bench", "--engine", "good.onnx", "--vs", ONNX])
     ),
-    Fault(id="a reference whose weights are outside", clause="external data", files={"m.onnx": outside("hard"), "good.onnx": made.shipped}, arrange=secret, command=["validate", "--engine", "good.onnx", "--reference", ONNX], code=5, says="outside the file"),
+    Fault(
+        id="a reference whose weights are outside", clause="external data", files={"m.onnx": outside("hard"), "good.onnx": made.shipped},
+        arrange=secret, command=["validate", "--engine", "good.onnx", "--reference", ONNX], code=5, says="outside the file",
+    ),
     refused("an operator that is none", "an unknown operator", with_node(OPERATOR("Frobnicate", ["lr"], ["x"])), "Frobnicate"),
-    refused("an operator of another domain", "an unknown operator", with_node(OPERATOR("Conv", ["lr"], ["x"], domain="com.evil"), "com.evil"), "com.evil"),
+    refused(
+        "an operator of another domain", "an unknown operator", with_node(OPERATOR("Conv", ["lr"], ["x"], domain="com.evil"), "com.evil"),
+        "com.evil",
+    ),
     refused("an operator that moves the cursor", "an unknown operator", with_node(OPERATOR("\x1b[2JConv", ["lr"], ["x"])), "\\x1b[2J"),
     refused("an operator that makes a tebibyte", "an unknown operator", with_node(OPERATOR("ConstantOfShape", ["n"], ["x"])), "ConstantOfShape"),
-    refused("an opset of the future", "an unknown operator", made.later(made.model, lambda found: setattr(found.opset_import[0], "version", 10_000)), "opset"),
+    refused(
+        "an opset of the future", "an unknown operator", made.later(made.model, lambda found: setattr(found.opset_import[0], "version", 10_000)),
+        "opset",
+    ),
     *(refused(f"cut at {share:.1%}", "a damaged model", made.later(lambda share: made.shipped()[: int(len(made.shipped()) * share)], share), command=INFER) for share in (0.0, 0.3, 0.999)),
     refused("flipped in a weight", "a damaged model", lambda: made.flipped(made.shipped(), len(made.shipped()) // 2, 1), "checksum", command=INFER),
     refused("no graph", "a damaged model", lambda: onnx.ModelProto(ir_version=9).SerializeToString(), "no graph"),
@@ -158,15 +176,34 @@ GRAPHS = [
         refused(f"costs of {id}", "a hostile spec", stating(text, onnx_file.COSTS_KEY))
         for id, text in {"nothing": json.dumps(COSTS | {"activation_bytes": 0}), "10^400": json.dumps(COSTS | {"macs_720p": 10**400}), "depth 10^5": "[" * 100_000}.items()
     ),
-    refused("another scale, naming both", "another scale", stating(json.dumps(SPEC | {"scale": 8})), "8 times. Expected one for scale 4 (-s 4)", command=[*INFER, "-s", "4"]),
-    refused("a scale that the network has not", "a model that is not what it says", stating(json.dumps(SPEC | {"scale": 8})), "error[5]", command=INFER),
-    refused("an input of another name", "a model that is not what it says", made.later(made.model, lambda found: setattr(found.graph.input[0], "name", "input")), "inputs and outputs"),
-    refused("the x8 model for x4", "another scale", lambda: (Path(onnx_file.__file__).parent / "models" / "gpsr_nano_x8.onnx").read_bytes(), "-s 4", command=[*INFER, "-s", "4"]),
-    Fault(id="a reference of other weights", clause="a model that is not what it says", files={"m.onnx": stating(json.dumps(SPEC | {"checkpoint_sha256": "1" * 64})), "good.onnx": made.shipped}, command=["validate", "--engine", "good.onnx", "--reference", ONNX], code=5, says="weights"),
+    refused(
+        "another scale, naming both", "another scale", stating(json.dumps(SPEC | {"scale": 8})), "8 times. Expected one for scale 4 (-s 4)",
+        command=[*INFER, "-s", "4"],
+    ),
+    refused(
+        "a scale that the network has not", "a model that is not what it says", stating(json.dumps(SPEC | {"scale": 8})), "error[5]", command=INFER,
+    ),
+    refused(
+        "an input of another name", "a model that is not what it says",
+        made.later(made.model, lambda found: setattr(found.graph.input[0], "name", "input")), "inputs and outputs",
+    ),
+    refused(
+        "the x8 model for x4", "another scale", lambda: (Path(onnx_file.__file__).parent / "models" / "gpsr_nano_x8.onnx").read_bytes(), "-s 4",
+        command=[*INFER, "-s", "4"],
+    ),
+    Fault(
+        id="a reference of other weights", clause="a model that is not what it says",
+        files={"m.onnx": stating(json.dumps(SPEC | {"checkpoint_sha256": "1" * 64})), "good.onnx": made.shipped},
+        command=["validate", "--engine", "good.onnx", "--reference", ONNX], code=5, says="weights",
+    ),
     Fault(
         id="an intact model, inspected", clause="a damaged model", files={ONNX: made.shipped}, command=INSPECT, code=0, prints="gpsr-nano-x4",
     ),
-    Fault(id="a foreign model without a checksum says so", clause="a damaged model", files={ONNX: made.later(made.model, lambda found: None), "p.png": PHOTO}, command=INFER[:-1], code=0, says="no checksum", leaves={"p_x4.png": picture(48, 60)}),
+    Fault(
+        id="a foreign model without a checksum says so", clause="a damaged model",
+        files={ONNX: made.later(made.model, lambda found: None), "p.png": PHOTO}, command=INFER[:-1], code=0, says="no checksum",
+        leaves={"p_x4.png": picture(48, 60)},
+    ),
 ]  # fmt: skip
 
 
@@ -211,13 +248,33 @@ SAFETENSORS = [
     ),
     refused("no checkpoint but zeros", "a damaged model", bytes(4096), command=["inspect", TENSORS], name=TENSORS),
     refused("a checkpoint that is cut", "a damaged model", lambda: made.checkpoint()[:-1], command=["inspect", TENSORS], name=TENSORS),
-    refused("a checkpoint that is flipped", "a damaged model", lambda: made.flipped(made.checkpoint(), -999, 1), "checksum", command=["inspect", TENSORS], name=TENSORS),
-    refused("a checkpoint of another format", "a damaged model", made.later(checkpoint, lambda header: header["__metadata__"].update({"gpsr.format": "99"})), "format 99", command=["inspect", TENSORS], name=TENSORS),
-    refused("a checkpoint of a member that is none", "a damaged model", made.later(checkpoint, lambda header: header["__metadata__"].update({"gpsr.member": "\x1b[2Jmega"})), "\\x1b[2Jmega", command=["inspect", TENSORS], name=TENSORS),
-    refused("weights of another network, naming the first that lack", "weights of another network", made.later(checkpoint, renamed), "lacks head.", command=INFER, name=TENSORS),
-    refused("weights that call themselves another network's", "weights of another network", made.later(checkpoint, lambda header: header["__metadata__"].update({"gpsr.member": "lite"})), command=["inspect", TENSORS], name=TENSORS),
+    refused(
+        "a checkpoint that is flipped", "a damaged model", lambda: made.flipped(made.checkpoint(), -999, 1), "checksum",
+        command=["inspect", TENSORS], name=TENSORS,
+    ),
+    refused(
+        "a checkpoint of another format", "a damaged model",
+        made.later(checkpoint, lambda header: header["__metadata__"].update({"gpsr.format": "99"})), "format 99", command=["inspect", TENSORS],
+        name=TENSORS,
+    ),
+    refused(
+        "a checkpoint of a member that is none", "a damaged model",
+        made.later(checkpoint, lambda header: header["__metadata__"].update({"gpsr.member": "\x1b[2Jmega"})), "\\x1b[2Jmega",
+        command=["inspect", TENSORS], name=TENSORS,
+    ),
+    refused(
+        "weights of another network, naming the first that lack", "weights of another network", made.later(checkpoint, renamed), "lacks head.",
+        command=INFER, name=TENSORS,
+    ),
+    refused(
+        "weights that call themselves another network's", "weights of another network",
+        made.later(checkpoint, lambda header: header["__metadata__"].update({"gpsr.member": "lite"})), command=["inspect", TENSORS], name=TENSORS,
+    ),
     refused("x4 weights for x8", "another scale", made.checkpoint, "-s 8", command=["infer", "p.png", "--engine", TENSORS, "-s", "8"], name=TENSORS),
-    Fault(id="an intact checkpoint, inspected", clause="a damaged model", files={TENSORS: made.checkpoint}, command=["inspect", TENSORS], code=0, prints="gpsr-nano-x4"),
+    Fault(
+        id="an intact checkpoint, inspected", clause="a damaged model", files={TENSORS: made.checkpoint}, command=["inspect", TENSORS], code=0,
+        prints="gpsr-nano-x4",
+    ),
 ]  # fmt: skip
 
 FAULTS: list[Fault] = [*PICKLES, *GRAPHS, *SAFETENSORS]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
-from pathlib import Path
 
 from faults import made
-from faults.fault import ABSENT, Circumstances, Fault, anything, picture
+from faults.fault import Circumstances, Fault, anything, picture
 
 PHOTO = made.later(made.photo_file, "PNG")
 LARGE = picture(48, 60)
@@ -20,20 +18,13 @@ def liar() -> bytes:
     return made.model(lambda found: made.stating(found, made.spec(scale=8, halo=21).to_json()))
 
 
-def listening(path: Path) -> None:
-    """A socket in the file system; by way of a descriptor, since its name may have 108 bytes only."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.close(folder)
-
-
 MISSING = [
     Fault(id="a missing picture", clause="a missing file", command=["infer", "no.png"], code=3, says="no.png: the file cannot be read: No such"),
     Fault(id="a missing folder", clause="a missing file", command=["infer", "no/"], code=3, says="error[3] no"),
-    Fault(id="a picture below a file", clause="a missing file", files={"p.png": PHOTO}, command=["infer", "p.png/p.png"], code=3, says="Not a directory"),
+    Fault(
+        id="a picture below a file", clause="a missing file", files={"p.png": PHOTO}, command=["infer", "p.png/p.png"], code=3,
+        says="Not a directory",
+    ),
     Fault(id="a pattern without a match", clause="a missing file", command=["infer", "*.png"], code=3, says="no file matches"),
     Fault(id="an empty name", clause="a missing file", command=["infer", ""], code=2, says="an empty name"),
     Fault(id="an empty output", clause="a missing file", files={"p.png": PHOTO}, command=["infer", "p.png", "-o", ""], code=2, says="an empty name"),
@@ -42,7 +33,10 @@ MISSING = [
         command=["infer", "a.png", "b.png", "c.png", "-q"], code=8, says="error[3] b.png",
         leaves={"a_x4.png": LARGE, "c_x4.png": LARGE, ".gpsr-run.jsonl": anything},
     ),
-    Fault(id="a missing model", clause="a missing file", files={"p.png": PHOTO}, command=["infer", "p.png", "--engine", "no.onnx"], code=3, says="error[3] no.onnx"),
+    Fault(
+        id="a missing model", clause="a missing file", files={"p.png": PHOTO}, command=["infer", "p.png", "--engine", "no.onnx"], code=3,
+        says="error[3] no.onnx",
+    ),
     Fault(
         id="a missing model, in JSON", clause="a missing file", files={"p.png": PHOTO}, command=["infer", "p.png", "--engine", "no.onnx", "--json"],
         code=3, says="error[3] no.onnx", prints='"code": 3',
@@ -59,15 +53,43 @@ MISSING = [
 ]  # fmt: skip
 
 FOLDERS = [
-    Fault(id="folder in, file out", clause="folders for files", files={"in/p.png": PHOTO, "o": OLD}, command=["infer", "in", "-o", "o"], code=2, says="the output is a file"),
-    Fault(id="folder in, picture out", clause="folders for files", files={"in/p.png": PHOTO}, command=["infer", "in", "-o", "o.png"], code=2, says="a folder for several"),
-    Fault(id="two files in, one out", clause="folders for files", files={"a.png": PHOTO, "b.png": PHOTO}, command=["infer", "a.png", "b.png", "-o", "o.png"], code=2, says="a folder for several"),
-    Fault(id="an empty folder", clause="folders for files", arrange=lambda folder: (folder / "in").mkdir(), command=["infer", "in"], code=3, says="holds no pictures"),
-    Fault(id="a folder below a file", clause="folders for files", files={"p.png": PHOTO, "f": OLD}, command=["infer", "p.png", "-o", "f/o.png"], code=4, says="error[4]"),
-    Fault(id="a folder that is named like the output", clause="folders for files", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "p_x4.png").mkdir(), command=["infer", "p.png"], code=4, says="a folder"),
-    Fault(id="a folder as a model", clause="folders for files", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "m.onnx").mkdir(), command=["infer", "p.png", "--engine", "m.onnx"], code=3, says="no regular file"),
-    Fault(id="a folder as an engine to write", clause="folders for files", files={"m.onnx": made.shipped}, arrange=lambda folder: (folder / "o.plan").mkdir(), command=["build", "m.onnx", "-o", "o.plan", "--overwrite"], code=4, says="error[4] o.plan"),
-    Fault(id="a folder that is made", clause="folders for files", files={"p.png": PHOTO}, command=["infer", "p.png", "-o", "a/b/o.png"], code=0, leaves={"a/b/o.png": LARGE}),
+    Fault(
+        id="folder in, file out", clause="folders for files", files={"in/p.png": PHOTO, "o": OLD}, command=["infer", "in", "-o", "o"], code=2,
+        says="the output is a file",
+    ),
+    Fault(
+        id="folder in, picture out", clause="folders for files", files={"in/p.png": PHOTO}, command=["infer", "in", "-o", "o.png"], code=2,
+        says="a folder for several",
+    ),
+    Fault(
+        id="two files in, one out", clause="folders for files", files={"a.png": PHOTO, "b.png": PHOTO},
+        command=["infer", "a.png", "b.png", "-o", "o.png"], code=2, says="a folder for several",
+    ),
+    Fault(
+        id="an empty folder", clause="folders for files", arrange=lambda folder: (folder / "in").mkdir(), command=["infer", "in"], code=3,
+        says="holds no pictures",
+    ),
+    Fault(
+        id="a folder below a file", clause="folders for files", files={"p.png": PHOTO, "f": OLD}, command=["infer", "p.png", "-o", "f/o.png"],
+        code=4, says="error[4]",
+    ),
+    Fault(
+        id="a folder that is named like the output", clause="folders for files", files={"p.png": PHOTO},
+        arrange=lambda folder: (folder / "p_x4.png").mkdir(), command=["infer", "p.png"], code=4, says="a folder",
+    ),
+    Fault(
+        id="a folder as a model", clause="folders for files", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "m.onnx").mkdir(),
+        command=["infer", "p.png", "--engine", "m.onnx"], code=3, says="no regular file",
+    ),
+    Fault(
+        id="a folder as an engine to write", clause="folders for files", files={"m.onnx": made.shipped},
+        arrange=lambda folder: (folder / "o.plan").mkdir(), command=["build", "m.onnx", "-o", "o.plan", "--overwrite"], code=4,
+        says="error[4] o.plan",
+    ),
+    Fault(
+        id="a folder that is made", clause="folders for files", files={"p.png": PHOTO}, command=["infer", "p.png", "-o", "a/b/o.png"], code=0,
+        leaves={"a/b/o.png": LARGE},
+    ),
     Fault(
         id="a folder with junk", clause="a folder with junk",
         files={"in/good.png": PHOTO, "in/bad.png": b"rubbish", "in/cut.jpg": made.later(made.cut, "JPEG", 0.3), "in/notes.txt": b"x", "in/.hidden.png": b"x", "in/empty.gif": b""},
@@ -77,7 +99,10 @@ FOLDERS = [
         id="a folder with junk, in JSON", clause="a folder with junk", files={"in/good.png": PHOTO, "in/bad.png": b"rubbish"},
         command=["infer", "in", "-o", "out", "--json"], code=8, says="error[3] in/bad.png", prints='"error": "InputUnreadable"', leaves={"out/good.png": LARGE, "out/.gpsr-run.jsonl": anything},
     ),
-    Fault(id="a folder of junk", clause="a folder with junk", files={"in/bad.png": b"rubbish"}, command=["infer", "in", "-q"], code=8, says="1 of 1", leaves={"in/.gpsr-run.jsonl": anything}),
+    Fault(
+        id="a folder of junk", clause="a folder with junk", files={"in/bad.png": b"rubbish"}, command=["infer", "in", "-q"], code=8, says="1 of 1",
+        leaves={"in/.gpsr-run.jsonl": anything},
+    ),
     Fault(
         id="a folder with pipes and loops", clause="a folder with junk", files={"in/good.png": PHOTO},
         arrange=lambda folder: (os.mkfifo(folder / "in" / "a.png"), (folder / "in" / "b.png").symlink_to("b.png"), (folder / "in" / "c").symlink_to("..")),
@@ -86,7 +111,10 @@ FOLDERS = [
 ]  # fmt: skip
 
 RIGHTS = [
-    Fault(id="a picture that may not be read", clause="unreadable", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "p.png").chmod(0), command=["infer", "p.png"], code=3, says="Permission denied", around=DENIED),
+    Fault(
+        id="a picture that may not be read", clause="unreadable", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "p.png").chmod(0),
+        command=["infer", "p.png"], code=3, says="Permission denied", around=DENIED,
+    ),
     Fault(
         id="a folder that may not be read", clause="unreadable", files={"in/p.png": PHOTO}, arrange=lambda folder: (folder / "in").chmod(0),
         after=lambda folder: (folder / "in").chmod(0o755), command=["infer", "in"], code=3, says="Permission denied", around=DENIED,
@@ -99,7 +127,11 @@ RIGHTS = [
         id="a subfolder that may not be read", clause="unreadable", files={"in/p.png": PHOTO, "in/sub/q.png": PHOTO}, arrange=lambda folder: (folder / "in" / "sub").chmod(0),
         after=lambda folder: (folder / "in" / "sub").chmod(0o755), command=["infer", "in", "-r", "-o", "out", "-q"], code=8, says="in/sub", leaves={"out/p.png": LARGE}, around=DENIED,
     ),
-    Fault(id="a model that may not be read", clause="unreadable", files={"p.png": PHOTO, "m.onnx": made.shipped}, arrange=lambda folder: (folder / "m.onnx").chmod(0), command=["infer", "p.png", "--engine", "m.onnx"], code=3, says="Permission denied", around=DENIED),
+    Fault(
+        id="a model that may not be read", clause="unreadable", files={"p.png": PHOTO, "m.onnx": made.shipped},
+        arrange=lambda folder: (folder / "m.onnx").chmod(0), command=["infer", "p.png", "--engine", "m.onnx"], code=3, says="Permission denied",
+        around=DENIED,
+    ),
     Fault(
         id="a folder that may not be written", clause="unwritable, before inference", files={"p.png": PHOTO, "liar.onnx": liar}, arrange=lambda folder: (folder / "out").mkdir(mode=0o555),
         command=["infer", "p.png", "-o", "out/o.png", "--engine", "liar.onnx"], code=4, says="Permission denied", around=DENIED,
@@ -127,110 +159,69 @@ RIGHTS = [
 ]  # fmt: skip
 
 EXISTS = [
-    Fault(id="the output exists", clause="the output exists", files={"p.png": PHOTO, "p_x4.png": OLD, "liar.onnx": liar}, command=["infer", "p.png", "--engine", "liar.onnx", "--suffix", "_x4"], code=4, says="--overwrite"),
-    Fault(id="the output exists and is skipped", clause="the output exists", files={"p.png": PHOTO, "p_x4.png": OLD}, command=["infer", "p.png", "--skip-existing"], code=0),
-    Fault(id="the output exists and is replaced", clause="the output exists", files={"p.png": PHOTO, "p_x4.png": OLD}, command=["infer", "p.png", "--overwrite"], code=0, leaves={"p_x4.png": LARGE}),
-    Fault(id="a broken picture replaces nothing", clause="the output exists", files={"p.png": made.later(made.cut, "PNG", 0.6), "p_x4.png": OLD}, command=["infer", "p.png", "--overwrite"], code=3, says="error[3] p.png"),
-    Fault(id="an engine exists", clause="the output exists", files={"m.onnx": made.shipped, "m.plan": OLD}, command=["build", "m.onnx"], code=4, says="--overwrite"),
-    Fault(id="a sidecar exists", clause="the output exists", files={"m.onnx": made.shipped, "m.plan.json": OLD}, command=["build", "m.onnx"], code=4, says="m.plan.json"),
-    Fault(id="output = input", clause="the output is the input", files={"p.png": PHOTO}, command=["infer", "p.png", "-o", "p.png", "--overwrite"], code=2, says="the output is an input"),
-    Fault(id="output = input by another path", clause="the output is the input", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "sub").mkdir(), command=["infer", "p.png", "-o", "sub/../p.png", "--overwrite"], code=2, says="the output is an input"),
-    Fault(id="output = input by an empty suffix", clause="the output is the input", files={"p.png": PHOTO}, command=["infer", "p.png", "--suffix", "", "--overwrite"], code=2, says="the output is an input"),
-    Fault(id="output = input by folder", clause="the output is the input", files={"in/p.png": PHOTO}, command=["infer", "in", "-o", "in", "--overwrite"], code=2, says="the output is an input"),
-    Fault(id="output = input by a link", clause="the output is the input", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "o.png").symlink_to("p.png"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=2, says="the output is an input"),
-    Fault(id="output = input by a hard link", clause="the output is the input", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "o.png").hardlink_to(folder / "p.png"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=2, says="the output is an input"),
-    Fault(id="an engine over its model", clause="the output is the input", files={"m.plan": made.shipped}, command=["build", "m.plan", "-o", "m.plan", "--overwrite"], code=2, says="one file for two purposes"),
-    Fault(id="a timing cache that is a photograph", clause="the output is the input", files={"m.onnx": made.shipped, "p.png": PHOTO}, command=["build", "m.onnx", "--timing-cache", "p.png"], code=2, says="no timing cache"),
-    Fault(id="two inputs of one output", clause="the output is the input", files={"a.png": PHOTO, "a.jpg": PHOTO}, command=["infer", "a.png", "a.jpg", "-f", "webp"], code=2, says="would both be written there"),
-]  # fmt: skip
-
-NAMES = {
-    "spaces": "a photo of it.png",
-    "quotes": "q'\"uote.png",
-    "a command": "$(touch ran);`touch ran`.png",
-    "a newline": "new\nline.png",
-    "a leading dash": "-q.png",
-    "wild cards": "[1]*?.png",
-    "emoji": "🐱.png",
-    "bytes that are no text": os.fsdecode(b"\xff\xfe.png"),
-    "a terminal's language": "\x1b[2J\x1b]0;owned\x07.png",
-    "percent signs": "%s%n%d{0}.png",
-    "a backslash": "a\\..\\b.png",
-    "255 bytes less what is added": "x" * 248 + ".png",
-    "no suffix but one": ".png.png",
-}  # fmt: skip
-
-LITERALLY = [
-    *(
-        Fault(
-            id=f"a name of {id}", clause="names", files={name: PHOTO}, command=["infer", "--", name], code=0,
-            leaves={f"{name[:-4]}_x4.png": LARGE},
-        )
-        for id, name in NAMES.items()
-    ),
-    *(
-        Fault(id=f"a missing name of {id}", clause="names", command=["infer", "--", NAMES[id]], code=3, says="error[3]")
-        for id in ("a newline", "a terminal's language", "bytes that are no text")
+    Fault(
+        id="the output exists", clause="the output exists", files={"p.png": PHOTO, "p_x4.png": OLD, "liar.onnx": liar},
+        command=["infer", "p.png", "--engine", "liar.onnx", "--suffix", "_x4"], code=4, says="--overwrite",
     ),
     Fault(
-        id="bytes that are no text, in JSON", clause="names", files={NAMES["bytes that are no text"]: PHOTO}, command=["infer", NAMES["bytes that are no text"], "--json", "-q"],
-        code=0, prints='"input": "\\udcff\\udcfe.png"', leaves={f"{NAMES['bytes that are no text'][:-4]}_x4.png": LARGE},
+        id="the output exists and is skipped", clause="the output exists", files={"p.png": PHOTO, "p_x4.png": OLD},
+        command=["infer", "p.png", "--skip-existing"], code=0,
     ),
-    Fault(id="a name without room for the output's", clause="names", files={"x" * 251 + ".png": PHOTO}, command=["infer", "x" * 251 + ".png"], code=4, says="too long"),
-    Fault(id="a suffix that leaves the folder", clause="names", files={"p.png": PHOTO}, command=["infer", "p.png", "--suffix", "/../../o"], code=2, says="suffix"),
-    Fault(id="a model with a hostile name", clause="names", files={NAMES["a terminal's language"].replace("png", "onnx"): b""}, command=["inspect", NAMES["a terminal's language"].replace("png", "onnx")], code=5, says="\\x1b[2J"),
-]  # fmt: skip
-
-IRREGULAR = [
-    Fault(id="a pipe", clause="no regular file", arrange=lambda folder: os.mkfifo(folder / "p.png"), command=["infer", "p.png"], code=3, says="no regular file"),
-    Fault(id="a socket", clause="no regular file", arrange=lambda folder: listening(folder / "p.png"), command=["infer", "p.png"], code=3, says="error[3] p.png"),
-    Fault(id="an endless device", clause="no regular file", command=["infer", "/dev/zero", "-o", "o.png"], code=3, says="no regular file"),
-    Fault(id="standard input", clause="no regular file", command=["infer", "/dev/stdin", "-o", "o.png"], code=3, says="error[3] /dev/stdin"),
-    Fault(id="a pipe as a model", clause="no regular file", arrange=lambda folder: os.mkfifo(folder / "m.onnx"), command=["inspect", "m.onnx"], code=3, says="no regular file"),
-    Fault(id="a pipe as a checkpoint", clause="no regular file", arrange=lambda folder: os.mkfifo(folder / "m.safetensors"), command=["inspect", "m.safetensors"], code=3, says="no regular file"),
-    Fault(id="a pipe as an engine", clause="no regular file", arrange=lambda folder: os.mkfifo(folder / "m.plan"), command=["inspect", "m.plan"], code=3, says="no regular file"),
-    Fault(id="a pipe as an output", clause="no regular file", files={"p.png": PHOTO}, arrange=lambda folder: os.mkfifo(folder / "o.png"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=4, says="no regular file"),
-    Fault(id="a device as an output", clause="no regular file", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "o.png").symlink_to("/dev/full"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=4, says="no regular file"),
-    Fault(id="a link to itself", clause="links", arrange=lambda folder: (folder / "p.png").symlink_to("p.png"), command=["infer", "p.png"], code=3, says="symbolic links"),
-    Fault(id="a link to nothing", clause="links", arrange=lambda folder: (folder / "p.png").symlink_to("gone.png"), command=["infer", "p.png"], code=3, says="No such file"),
-    Fault(id="an output that links to nothing", clause="links", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "o.png").symlink_to("/etc/gone.png"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=4, says="error[4] o.png"),
     Fault(
-        id="an output that links to something keeps it", clause="links", files={"p.png": PHOTO, "kept.png": OLD}, arrange=lambda folder: (folder / "o.png").symlink_to("kept.png"),
-        command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=0, leaves={"o.png": LARGE},
+        id="the output exists and is replaced", clause="the output exists", files={"p.png": PHOTO, "p_x4.png": OLD},
+        command=["infer", "p.png", "--overwrite"], code=0, leaves={"p_x4.png": LARGE},
     ),
-    Fault(id="a link out of the folder is read", clause="links", files={"p.png": PHOTO}, arrange=lambda folder: (folder / "l.png").symlink_to("p.png"), command=["infer", "l.png"], code=0, leaves={"l_x4.png": LARGE}),
     Fault(
-        id="what a dead run left goes", clause="SIGKILL", files={"p.png": PHOTO, f".p_x4.png.{2**22 + 1}-0123abcd.tmp": b"half", ".mine.tmp": b"x", ".p_x4.png.1-x.tmp": b"x"},
-        command=["infer", "p.png"], code=0, leaves={"p_x4.png": LARGE, f".p_x4.png.{2**22 + 1}-0123abcd.tmp": ABSENT},
+        id="a broken picture replaces nothing", clause="the output exists", files={"p.png": made.later(made.cut, "PNG", 0.6), "p_x4.png": OLD},
+        command=["infer", "p.png", "--overwrite"], code=3, says="error[3] p.png",
+    ),
+    Fault(
+        id="an engine exists", clause="the output exists", files={"m.onnx": made.shipped, "m.plan": OLD}, command=["build", "m.onnx"], code=4,
+        says="--overwrite",
+    ),
+    Fault(
+        id="a sidecar exists", clause="the output exists", files={"m.onnx": made.shipped, "m.plan.json": OLD}, command=["build", "m.onnx"], code=4,
+        says="m.plan.json",
+    ),
+    Fault(
+        id="output = input", clause="the output is the input", files={"p.png": PHOTO}, command=["infer", "p.png", "-o", "p.png", "--overwrite"],
+        code=2, says="the output is an input",
+    ),
+    Fault(
+        id="output = input by another path", clause="the output is the input", files={"p.png": PHOTO},
+        arrange=lambda folder: (folder / "sub").mkdir(), command=["infer", "p.png", "-o", "sub/../p.png", "--overwrite"], code=2,
+        says="the output is an input",
+    ),
+    Fault(
+        id="output = input by an empty suffix", clause="the output is the input", files={"p.png": PHOTO},
+        command=["infer", "p.png", "--suffix", "", "--overwrite"], code=2, says="the output is an input",
+    ),
+    Fault(
+        id="output = input by folder", clause="the output is the input", files={"in/p.png": PHOTO},
+        command=["infer", "in", "-o", "in", "--overwrite"], code=2, says="the output is an input",
+    ),
+    Fault(
+        id="output = input by a link", clause="the output is the input", files={"p.png": PHOTO},
+        arrange=lambda folder: (folder / "o.png").symlink_to("p.png"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=2,
+        says="the output is an input",
+    ),
+    Fault(
+        id="output = input by a hard link", clause="the output is the input", files={"p.png": PHOTO},
+        arrange=lambda folder: (folder / "o.png").hardlink_to(folder / "p.png"), command=["infer", "p.png", "-o", "o.png", "--overwrite"], code=2,
+        says="the output is an input",
+    ),
+    Fault(
+        id="an engine over its model", clause="the output is the input", files={"m.plan": made.shipped},
+        command=["build", "m.plan", "-o", "m.plan", "--overwrite"], code=2, says="one file for two purposes",
+    ),
+    Fault(
+        id="a timing cache that is a photograph", clause="the output is the input", files={"m.onnx": made.shipped, "p.png": PHOTO},
+        command=["build", "m.onnx", "--timing-cache", "p.png"], code=2, says="no timing cache",
+    ),
+    Fault(
+        id="two inputs of one output", clause="the output is the input", files={"a.png": PHOTO, "a.jpg": PHOTO},
+        command=["infer", "a.png", "a.jpg", "-f", "webp"], code=2, says="would both be written there",
     ),
 ]  # fmt: skip
 
-JOURNAL, NEXT = ".gpsr-run.jsonl", ["infer", "in", "-o", "out", "--skip-existing", "-q"]
-
-
-def with_journal(id: str, content: bytes, code: int = 0, says: str = "", **more: object) -> Fault:
-    """Two pictures, one of which is done; the journal is of a run that was killed, or is none."""
-    files = {"in/a.png": PHOTO, "in/b.png": PHOTO, "out/a.png": OLD, f"out/{JOURNAL}": content}
-    leaves = {"out/b.png": LARGE, f"out/{JOURNAL}": ABSENT} if code == 0 else {}
-    return Fault(id=id, clause="a journal", files=files, command=NEXT, code=code, says=says, leaves=leaves, **more)  # type: ignore[arg-type]
-
-
-JOURNALS = [
-    with_journal("an empty journal", b""),
-    with_journal("a journal of rubbish", bytes(range(256)) * 9),
-    with_journal("a journal of depth 10^5", b"[" * 100_000),
-    with_journal("a journal whose lines are other things", b'[]\nnull\n"x"\n1e999\n'),
-    with_journal("a journal of another format", b'{"format": 99, "recipe": {}, "overwrites": true}\n'),
-    with_journal("a journal of another model", b'{"format": 1, "recipe": {"model": "\\u001b[2Jother"}, "overwrites": false}\n', code=2, says="\\x1b[2Jother"),
-    with_journal("a journal whose recipe holds other things", b'{"format": 1, "recipe": {"model": [[1]], "": null}, "overwrites": 7}\n', code=2, says="error[2]"),
-    *(
-        Fault(
-            id=f"a journal that is {id}", clause="a journal", files={"in/a.png": PHOTO, "in/b.png": PHOTO, "kept": OLD}, command=NEXT, code=0,
-            arrange=lambda folder, make=make: ((folder / "out").mkdir(), make(folder / "out" / JOURNAL)),
-            leaves={"out/a.png": LARGE, "out/b.png": LARGE},
-        )
-        for id, make in {"a pipe": os.mkfifo, "a folder": Path.mkdir, "a link": lambda path: path.symlink_to("../kept"), "a device": lambda path: path.symlink_to("/dev/full")}.items()
-    ),
-]  # fmt: skip
-
-FAULTS: list[Fault] = [*MISSING, *FOLDERS, *RIGHTS, *EXISTS, *LITERALLY, *IRREGULAR, *JOURNALS]
+FAULTS: list[Fault] = [*MISSING, *FOLDERS, *RIGHTS, *EXISTS]

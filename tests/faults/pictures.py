@@ -66,7 +66,10 @@ FLIPPED = [
     refused("PNG with another signature", "a flipped byte", made.later(flip, "PNG", 0), "begins with"),
     refused("PNG with a flipped checksum", "a flipped byte", made.flipped(made.png(), -1), "checksum"),
     read("JPEG flipped in its data", "a flipped byte", made.later(flip, "JPEG", 0.6), picture(240, 300), name="p.jpg"),
-    refused("JPEG flipped in a marker", "a flipped byte", lambda: made.patched(made.photo_file("JPEG"), b"\xff\xc0\0\x11", b"\xff\xc0\0\x10"), "error[3] p", name="p.jpg"),
+    refused(
+        "JPEG flipped in a marker", "a flipped byte", lambda: made.patched(made.photo_file("JPEG"), b"\xff\xc0\0\x11", b"\xff\xc0\0\x10"),
+        "error[3] p", name="p.jpg",
+    ),
     refused("WebP flipped in its data", "a flipped byte", made.later(flip, "WEBP", 0.02), "error[3] p", name="p.webp"),
 ]  # fmt: skip
 
@@ -85,9 +88,18 @@ DEPTHS = [
         read(f"16 bits, {channels} channels", "sixteen bits", made.later(made.deep, channels), picture(48, 60, channels=channels, depth=16))
         for channels in (1, 3, 4)
     ),
-    read("16 bits in TIFF", "sixteen bits", lambda: made.tiff_saved(made.photo().astype(np.uint16) * 257, photometric="rgb"), picture(48, 60, depth=16), name="p.tif"),
-    read("1 bit", "palettes, transparency, few bits", made.png(depth=1, colour=0, rows=made.flat_rows(b"\xff", 2)), picture(48, 60, channels=1, colour=(255,))),
-    read("2 bits", "palettes, transparency, few bits", made.png(depth=2, colour=0, rows=made.flat_rows(b"\x55", 4)), picture(48, 60, channels=1, colour=(85,))),
+    read(
+        "16 bits in TIFF", "sixteen bits", lambda: made.tiff_saved(made.photo().astype(np.uint16) * 257, photometric="rgb"),
+        picture(48, 60, depth=16), name="p.tif",
+    ),
+    read(
+        "1 bit", "palettes, transparency, few bits", made.png(depth=1, colour=0, rows=made.flat_rows(b"\xff", 2)),
+        picture(48, 60, channels=1, colour=(255,)),
+    ),
+    read(
+        "2 bits", "palettes, transparency, few bits", made.png(depth=2, colour=0, rows=made.flat_rows(b"\x55", 4)),
+        picture(48, 60, channels=1, colour=(85,)),
+    ),
     read(
         "palette", "palettes, transparency, few bits",
         made.png(depth=4, colour=3, rows=made.flat_rows(b"\x11", 8), before=[(b"PLTE", bytes((0, 0, 0, 200, 100, 50)))]),
@@ -186,26 +198,61 @@ RGB_ROWS = made.flat_rows(b"\x10\x20\x30", made.WIDTH)
 CONTRADICTIONS = [
     refused("PNG without IDAT", "a picture that contradicts itself", made.png()[:33] + made.png_chunk(b"IEND", b""), "error[3] p"),
     refused("PNG with too few rows", "a picture that contradicts itself", made.png(rows=RGB_ROWS[:100]), "error[3] p"),
-    refused("PNG with a palette that is missing", "a picture that contradicts itself", made.png(colour=3, rows=made.flat_rows(b"\1", 15)), "error[3] p"),
+    refused(
+        "PNG with a palette that is missing", "a picture that contradicts itself", made.png(colour=3, rows=made.flat_rows(b"\1", 15)), "error[3] p",
+    ),
     refused("PNG of depth 3", "a picture that contradicts itself", made.png(depth=3), "error[3] p"),
     refused("PNG of colour type 5", "a picture that contradicts itself", made.png(colour=5), "error[3] p"),
     refused("PNG of interlace 9", "a picture that contradicts itself", made.png(interlaced=9), "error[3] p"),
     refused("PNG with a filter of 9", "a picture that contradicts itself", made.png(rows=b"\x09" + RGB_ROWS[1:]), "error[3] p"),
     refused("PNG with an unknown critical chunk", "a picture that contradicts itself", made.png(before=[(b"ABCD", b"x")]), "error[3] p"),
-    refused("PNG whose IDAT is no zlib", "a picture that contradicts itself", made.png()[:33] + made.png_chunk(b"IDAT", b"not zlib") + made.png_chunk(b"IEND", b""), "error[3] p"),
+    refused(
+        "PNG whose IDAT is no zlib", "a picture that contradicts itself",
+        made.png()[:33] + made.png_chunk(b"IDAT", b"not zlib") + made.png_chunk(b"IEND", b""), "error[3] p",
+    ),
     read("PNG with a second header behind its end", "a picture that contradicts itself", made.png() + made.png(99, 99), LARGE),
-    read("PNG with EXIF that is none", "a picture that contradicts itself", made.png(before=[(b"eXIf", b"MM\0*\xff\xff\xff\xff")]), LARGE, says="EXIF"),
-    refused("TIFF without a directory", "a picture that contradicts itself", made.tiff(made.tiff_entries(), directory_at=2**32 - 2), "error[3] p", name="p.tif"),
-    refused("TIFF whose directory is its header", "a picture that contradicts itself", made.tiff(made.tiff_entries(), directory_at=0), "error[3] p", name="p.tif"),
+    read(
+        "PNG with EXIF that is none", "a picture that contradicts itself", made.png(before=[(b"eXIf", b"MM\0*\xff\xff\xff\xff")]), LARGE,
+        says="EXIF",
+    ),
+    refused(
+        "TIFF without a directory", "a picture that contradicts itself", made.tiff(made.tiff_entries(), directory_at=2**32 - 2), "error[3] p",
+        name="p.tif",
+    ),
+    refused(
+        "TIFF whose directory is its header", "a picture that contradicts itself", made.tiff(made.tiff_entries(), directory_at=0), "error[3] p",
+        name="p.tif",
+    ),
     refused("TIFF of no entries", "a picture that contradicts itself", made.tiff([]), "error[3] p", name="p.tif"),
-    refused("TIFF whose strip lies behind its end", "a picture that contradicts itself", made.tiff(made.tiff_entries(strip=2**31)), "error[3] p", name="p.tif"),
-    refused("TIFF of a compression that nobody knows", "a picture that contradicts itself", made.tiff(made.tiff_entries(compression=9999)), "error[3] p", name="p.tif"),
-    refused("TIFF whose deflated strip is none", "a picture that contradicts itself", made.tiff(made.tiff_entries(compression=8)), "error[3] p", name="p.tif"),
-    refused("TIFF whose JPEG strip is none", "a picture that contradicts itself", made.tiff(made.tiff_entries(compression=7, photometric=6)), "error[3] p", name="p.tif"),
-    read("TIFF whose next directory is the first", "a picture that contradicts itself", lambda: made.tiff(made.tiff_entries(), following=8 + made.HEIGHT * made.WIDTH * 3), LARGE, name="p.tif"),
+    refused(
+        "TIFF whose strip lies behind its end", "a picture that contradicts itself", made.tiff(made.tiff_entries(strip=2**31)), "error[3] p",
+        name="p.tif",
+    ),
+    refused(
+        "TIFF of a compression that nobody knows", "a picture that contradicts itself", made.tiff(made.tiff_entries(compression=9999)), "error[3] p",
+        name="p.tif",
+    ),
+    refused(
+        "TIFF whose deflated strip is none", "a picture that contradicts itself", made.tiff(made.tiff_entries(compression=8)), "error[3] p",
+        name="p.tif",
+    ),
+    refused(
+        "TIFF whose JPEG strip is none", "a picture that contradicts itself", made.tiff(made.tiff_entries(compression=7, photometric=6)),
+        "error[3] p", name="p.tif",
+    ),
+    read(
+        "TIFF whose next directory is the first", "a picture that contradicts itself",
+        lambda: made.tiff(made.tiff_entries(), following=8 + made.HEIGHT * made.WIDTH * 3), LARGE, name="p.tif",
+    ),
     refused("GIF without a frame", "a picture that contradicts itself", made.gif(9, 9)[:25] + b";", "error[3] p", name="p.gif"),
-    refused("WebP with another length", "a picture that contradicts itself", lambda: made.patched(made.photo_file("WEBP"), b"WEBPVP8 ", b"WEBPVP8L"), "error[3] p", name="p.webp"),
-    read("JPEG with words behind its end", "a picture that contradicts itself", lambda: made.photo_file("JPEG") + b"#!/bin/sh\n" * 99, LARGE, name="p.jpg"),
+    refused(
+        "WebP with another length", "a picture that contradicts itself", lambda: made.patched(made.photo_file("WEBP"), b"WEBPVP8 ", b"WEBPVP8L"),
+        "error[3] p", name="p.webp",
+    ),
+    read(
+        "JPEG with words behind its end", "a picture that contradicts itself", lambda: made.photo_file("JPEG") + b"#!/bin/sh\n" * 99, LARGE,
+        name="p.jpg",
+    ),
 ]  # fmt: skip
 
 WILD = made.tiff(
@@ -215,7 +262,10 @@ WILD = made.tiff(
 
 KINDS = [
     read("TIFF with 2^32 pixels a centimetre", "a picture that contradicts itself", WILD, LARGE, name="p.tif"),
-    read("TIFF with no pixels a centimetre", "a picture that contradicts itself", made.patched(WILD, struct.pack("<II", 2**32 - 1, 1), bytes(8)), LARGE, name="p.tif"),
+    read(
+        "TIFF with no pixels a centimetre", "a picture that contradicts itself", made.patched(WILD, struct.pack("<II", 2**32 - 1, 1), bytes(8)),
+        LARGE, name="p.tif",
+    ),
     read("CMYK", "kinds of samples that are not read", lambda: made.saved(made.photo(), "JPEG", "CMYK"), LARGE, name="p.jpg", says="CMYK"),
     *(
         refused(f"TIFF of {id}", "kinds of samples that are not read", made.later(made.tiff_saved, array, **options), "error[3] p", name="p.tif")
@@ -227,7 +277,10 @@ KINDS = [
             ("CIELab", np.zeros((9, 9, 3), np.uint8), {"photometric": tifffile.PHOTOMETRIC.CIELAB}),
         )
     ),
-    refused("TIFF that begins with a preview", "kinds of samples that are not read", lambda: made.tiff_saved(np.zeros((9, 9, 3), np.uint8), photometric="rgb", subfiletype=1), "preview", name="p.tif"),
+    refused(
+        "TIFF that begins with a preview", "kinds of samples that are not read",
+        lambda: made.tiff_saved(np.zeros((9, 9, 3), np.uint8), photometric="rgb", subfiletype=1), "preview", name="p.tif",
+    ),
 ]  # fmt: skip
 
 FAULTS: list[Fault] = [

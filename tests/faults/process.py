@@ -51,12 +51,27 @@ DESCRIPTORS = [
     ),
     infer("the reader of stderr gone", Circumstances(prelude="import os\nr, w = os.pipe()\nos.dup2(w, 2)\nos.close(r)\nos.close(w)")),
     infer("a terminal with a bar", Circumstances(terminal=True), says="p_x4.png"),
-    Fault(id="an error on a terminal", clause=CLOSED, files={"p.png": made.later(made.cut, "PNG", 0.7)}, command=["infer", "p.png"], code=3, says="error[3] p.png", around=Circumstances(terminal=True)),
+    Fault(
+        id="an error on a terminal", clause=CLOSED, files={"p.png": made.later(made.cut, "PNG", 0.7)}, command=["infer", "p.png"], code=3,
+        says="error[3] p.png", around=Circumstances(terminal=True),
+    ),
     Fault(id="doctor on a full stdout", clause=CLOSED, command=["doctor"], code=4, says="error[4] stdout", around=Circumstances(stdout="/dev/full")),
-    Fault(id="inspect on a full stdout", clause=CLOSED, files={"m.onnx": made.shipped}, command=["inspect", "m.onnx"], code=4, says="error[4] stdout", around=Circumstances(stdout="/dev/full")),
-    Fault(id="help on a full stdout", clause=CLOSED, command=["infer", "--help"], code=4, says="error[4] stdout", around=Circumstances(stdout="/dev/full")),
-    Fault(id="version on a full stdout", clause=CLOSED, command=["--version"], code=4, says="error[4] stdout", around=Circumstances(stdout="/dev/full")),
-    Fault(id="inspect on a closed stdout", clause=CLOSED, files={"m.onnx": made.shipped}, command=["inspect", "m.onnx"], code=0, around=Circumstances(closed=[1])),
+    Fault(
+        id="inspect on a full stdout", clause=CLOSED, files={"m.onnx": made.shipped}, command=["inspect", "m.onnx"], code=4, says="error[4] stdout",
+        around=Circumstances(stdout="/dev/full"),
+    ),
+    Fault(
+        id="help on a full stdout", clause=CLOSED, command=["infer", "--help"], code=4, says="error[4] stdout",
+        around=Circumstances(stdout="/dev/full"),
+    ),
+    Fault(
+        id="version on a full stdout", clause=CLOSED, command=["--version"], code=4, says="error[4] stdout",
+        around=Circumstances(stdout="/dev/full"),
+    ),
+    Fault(
+        id="inspect on a closed stdout", clause=CLOSED, files={"m.onnx": made.shipped}, command=["inspect", "m.onnx"], code=0,
+        around=Circumstances(closed=[1]),
+    ),
     Fault(id="an error on a closed stderr", clause=CLOSED, command=["infer", "no.png", "-q"], code=3, around=Circumstances(closed=[2])),
 ]  # fmt: skip
 
@@ -95,7 +110,10 @@ FULL = [
         id="a full disk for what validate draws", clause="a full disk", files={"pictures/p.png": made.later(made.photo_file, "PNG", 60, 75)},
         command=["validate", "--images", "pictures", "--max-level", "0", "--save", "small", "--json"], code=4, says="error[4] small", prints='"ok": false', around=Circumstances(disks={"small": "size=4k"}),
     ),
-    Fault(id="no place for temporary files", clause="a full disk", files={"p.png": PHOTO}, command=["infer", "p.png"], code=0, leaves={"p_x4.png": LARGE}, around=Circumstances(environment={"TMPDIR": "/nowhere"})),
+    Fault(
+        id="no place for temporary files", clause="a full disk", files={"p.png": PHOTO}, command=["infer", "p.png"], code=0,
+        leaves={"p_x4.png": LARGE}, around=Circumstances(environment={"TMPDIR": "/nowhere"}),
+    ),
 ]  # fmt: skip
 
 

@@ -45,14 +45,38 @@ FAULTS: list[Fault] = [
         )
         for number in (SIGINT, SIGTERM)
     ),
-    Fault(id="SIGINT between tiles", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=130, says=INTERRUPTED, signal=Signal(number=SIGINT, when=busy(1.5))),
-    Fault(id="SIGINT twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=130, signal=Signal(number=SIGINT, when=busy(1.5), again=0.02)),
-    Fault(id="SIGTERM twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=143, signal=Signal(number=SIGTERM, when=busy(1.5), again=0.02), slow=True),
-    Fault(id="SIGINT under a bar", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96"], code=130, says=INTERRUPTED, around=Circumstances(terminal=True), signal=Signal(number=SIGINT, when=busy(1.5))),
-    Fault(id="SIGINT while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED, signal=Signal(number=SIGINT, when=loading("onnxruntime_pybind11_state"))),
-    Fault(id="SIGTERM while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=143, signal=Signal(number=SIGTERM, when=loading("onnxruntime_pybind11_state"))),
-    Fault(id="SIGINT while numpy is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED, signal=Signal(number=SIGINT, when=loading("_multiarray_umath"))),
-    Fault(id="SIGINT while libvips is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED, signal=Signal(number=SIGINT, when=loading("libvips"))),
+    Fault(
+        id="SIGINT between tiles", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=130, says=INTERRUPTED,
+        signal=Signal(number=SIGINT, when=busy(1.5)),
+    ),
+    Fault(
+        id="SIGINT twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=130,
+        signal=Signal(number=SIGINT, when=busy(1.5), again=0.02),
+    ),
+    Fault(
+        id="SIGTERM twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=143,
+        signal=Signal(number=SIGTERM, when=busy(1.5), again=0.02), slow=True,
+    ),
+    Fault(
+        id="SIGINT under a bar", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96"], code=130, says=INTERRUPTED,
+        around=Circumstances(terminal=True), signal=Signal(number=SIGINT, when=busy(1.5)),
+    ),
+    Fault(
+        id="SIGINT while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED,
+        signal=Signal(number=SIGINT, when=loading("onnxruntime_pybind11_state")),
+    ),
+    Fault(
+        id="SIGTERM while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=143,
+        signal=Signal(number=SIGTERM, when=loading("onnxruntime_pybind11_state")),
+    ),
+    Fault(
+        id="SIGINT while numpy is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED,
+        signal=Signal(number=SIGINT, when=loading("_multiarray_umath")),
+    ),
+    Fault(
+        id="SIGINT while libvips is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED,
+        signal=Signal(number=SIGINT, when=loading("libvips")),
+    ),
     *(
         Fault(
             id=f"{number.name} while a picture is decoded", clause=CLAUSE, files={"p.png": interlaced}, command=["infer", "p.png", "-q"], code=128 + number,
@@ -71,9 +95,21 @@ FAULTS: list[Fault] = [
         id="SIGTERM in a folder keeps what is done", clause=CLAUSE, files={"in/a.png": made.later(made.photo_file, "PNG"), "in/b.png": large}, command=["infer", "in", "-o", "out", "-q"], code=143,
         leaves={"out/a.png": picture(48, 60), "out/.gpsr-run.jsonl": anything}, signal=Signal(number=SIGTERM, when=busy(2.0)),
     ),
-    Fault(id="SIGINT in a self-ensemble", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-x", "--no-tile", "-q"], code=130, signal=Signal(number=SIGINT, when=busy(3.0)), slow=True),
-    Fault(id="SIGINT in OpenVINO", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "--runtime", "openvino", "--no-tile", "-q"], code=130, signal=Signal(number=SIGINT, when=busy(4.0)), slow=True),
-    Fault(id="SIGINT in bench", clause=CLAUSE, command=["bench", "--rounds", "1000"], code=130, signal=Signal(number=SIGINT, when=busy(2.0)), slow=True),
+    Fault(
+        id="SIGINT in a self-ensemble", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-x", "--no-tile", "-q"], code=130,
+        signal=Signal(number=SIGINT, when=busy(3.0)), slow=True,
+    ),
+    Fault(
+        id="SIGINT in OpenVINO", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "--runtime", "openvino", "--no-tile", "-q"],
+        code=130, signal=Signal(number=SIGINT, when=busy(4.0)), slow=True,
+    ),
+    Fault(
+        id="SIGINT in bench", clause=CLAUSE, command=["bench", "--rounds", "1000"], code=130, signal=Signal(number=SIGINT, when=busy(2.0)),
+        slow=True,
+    ),
     Fault(id="SIGTERM in validate", clause=CLAUSE, command=["validate"], code=143, signal=Signal(number=SIGTERM, when=busy(2.0)), slow=True),
-    Fault(id="SIGINT in build", clause=CLAUSE, files={"m.onnx": made.shipped}, command=["build", "m.onnx", "-q"], code=130, signal=Signal(number=SIGINT, when=busy(1.0))),
+    Fault(
+        id="SIGINT in build", clause=CLAUSE, files={"m.onnx": made.shipped}, command=["build", "m.onnx", "-q"], code=130,
+        signal=Signal(number=SIGINT, when=busy(1.0)),
+    ),
 ]  # fmt: skip

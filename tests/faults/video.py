@@ -91,14 +91,29 @@ FILMS = [
             "y4m of a header without an end": b"YUV4MPEG2 " + b"W1 " * 4000,
         }.items()
     ),
-    fault("y4m on a full stdout", "the reader of a pipe", HEADER + FRAME, name="in.y4m", out="-", code=4, says="error[4] stdout", around=Circumstances(stdout="/dev/full")),
-    fault("y4m on a stdout whose reader is gone", "the reader of a pipe", HEADER + FRAME * 20, name="in.y4m", out="-", code=4, says="", around=Circumstances(prelude="import os\nr, w = os.pipe()\nos.dup2(w, 1)\nos.close(r)\nos.close(w)", closed=[2])),
-    fault("y4m on a closed stdout", "the reader of a pipe", HEADER + FRAME, name="in.y4m", out="-", code=4, says="error[4] stdout", around=Circumstances(closed=[1])),
+    fault(
+        "y4m on a full stdout", "the reader of a pipe", HEADER + FRAME, name="in.y4m", out="-", code=4, says="error[4] stdout",
+        around=Circumstances(stdout="/dev/full"),
+    ),
+    fault(
+        "y4m on a stdout whose reader is gone", "the reader of a pipe", HEADER + FRAME * 20, name="in.y4m", out="-", code=4, says="",
+        around=Circumstances(prelude="import os\nr, w = os.pipe()\nos.dup2(w, 1)\nos.close(r)\nos.close(w)", closed=[2]),
+    ),
+    fault(
+        "y4m on a closed stdout", "the reader of a pipe", HEADER + FRAME, name="in.y4m", out="-", code=4, says="error[4] stdout",
+        around=Circumstances(closed=[1]),
+    ),
     fault("a film that is there", "a film that cannot be written", None, code=4, says="--overwrite", files={"out.mkv": OLD}, arrange=film()),
     fault("a film over itself", "a film that cannot be written", None, "--overwrite", code=2, says="error[2]", out="in.mkv", arrange=film()),
     fault("a film of a kind that is not written", "a film that cannot be written", None, code=2, says="error[2]", out="out.xyz", arrange=film()),
-    fault("a film where nothing may be written", "a film that cannot be written", None, code=4, says="Permission denied", out="locked/out.mkv", arrange=lambda folder: (film()(folder), (folder / "locked").mkdir(mode=0o555)), around=Circumstances(unprivileged=True)),
-    fault("a film on a full disk", "a film that cannot be written", None, "--overwrite", code=4, says="error[4]", files={"out.mkv": OLD}, arrange=film(30), others_in="out.mkv.segments", around=Circumstances(limits={"fsize": 2000})),
+    fault(
+        "a film where nothing may be written", "a film that cannot be written", None, code=4, says="Permission denied", out="locked/out.mkv",
+        arrange=lambda folder: (film()(folder), (folder / "locked").mkdir(mode=0o555)), around=Circumstances(unprivileged=True),
+    ),
+    fault(
+        "a film on a full disk", "a film that cannot be written", None, "--overwrite", code=4, says="error[4]", files={"out.mkv": OLD},
+        arrange=film(30), others_in="out.mkv.segments", around=Circumstances(limits={"fsize": 2000}),
+    ),
     fault(
         "a film whose disk fills in the last step", "a film that cannot be written", None, code=4, says="error[4]", out="small/out.mkv", arrange=film(30), others_in="small/out.mkv.segments",
         leaves={"small/out.mkv": ABSENT}, around=Circumstances(disks={"small": "size=24k"}),

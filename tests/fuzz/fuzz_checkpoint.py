@@ -3,7 +3,6 @@
 python tests/fuzz/fuzz_checkpoint.py tests/fuzz/corpus/checkpoint -max_total_time=60
 """
 
-import tempfile
 from pathlib import Path
 
 import harness
@@ -13,7 +12,7 @@ with harness.watched():
     from gpsr_deploy.errors import ModelRefused
     from gpsr_deploy.model_file import CHECKSUM_BLANK, CHECKSUM_KEY, with_checksum
 
-FOLDER = tempfile.TemporaryDirectory()
+FOLDER = harness.folder()
 PATH = Path(FOLDER.name, "x.safetensors")
 
 

@@ -3,7 +3,6 @@
 python tests/fuzz/fuzz_journal.py tests/fuzz/corpus/journal -max_total_time=60
 """
 
-import tempfile
 from pathlib import Path
 
 import harness
@@ -13,7 +12,7 @@ with harness.watched():
     from gpsr_deploy.jobs import Job
     from gpsr_deploy.journal import NAME, Journal
 
-FOLDER = tempfile.TemporaryDirectory()
+FOLDER = harness.folder()
 OUT = Path(FOLDER.name)
 RECIPE = {"model": "a", "tile": "0x0"}
 JOB = Job(source=OUT / "none.png", target=OUT / "a.png")

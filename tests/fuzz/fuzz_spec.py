@@ -26,4 +26,4 @@ def target(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    harness.run(target)
+    harness.run(target, mutator=harness.mutated_json)
