@@ -30,6 +30,7 @@ faults: .venv/.develops ## every fault of tests/faults, each in a process of its
 	$(BIN)/python -m pytest tests/faults/test_faults.py -m 'slow or not slow' --durations=0 --durations-min=60
 
 FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
 FUZZED := $(patsubst tests/fuzz/fuzz_%.py,%,$(wildcard tests/fuzz/fuzz_*.py))
 
 fuzz: .venv/.develops ## atheris on every parser of ours, FUZZ_SECONDS in all; what it finds lies in build/fuzz
@@ -37,7 +38,7 @@ fuzz: .venv/.develops ## atheris on every parser of ours, FUZZ_SECONDS in all; w
 		mkdir -p build/fuzz/$$target && \
 		$(BIN)/python tests/fuzz/fuzz_$$target.py build/fuzz/$$target tests/fuzz/corpus/$$target \
 			-max_total_time=$$(( $(FUZZ_SECONDS) / $(words $(FUZZED)) )) -timeout=5 -rss_limit_mb=2048 \
-			-artifact_prefix=build/fuzz/$$target- -verbosity=0 -print_final_stats=1 || exit 1; \
+			-artifact_prefix=build/fuzz/$$target- -seed=$(FUZZ_SEED) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
 test-gpu: .venv/.develops ## what needs a GPU, and fails without one; then a table of parity and speed
