@@ -368,7 +368,9 @@ def test_graphs_beside_the_graph_are_refused_whatever_is_in_them(built):
     node = helper.make_node("Identity", ["lr"], ["x"])
     inner = helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "inner", [value("a")], [value("b")])
     node.attribute.append(helper.make_attribute("g", inner))
-    cases = [tiny(between=[node]), edited(tiny(), lambda m: m.training_info.add())]
+    untyped = onnx.NodeProto.FromString(node.SerializeToString())
+    untyped.attribute[0].ClearField("type")
+    cases = [tiny(between=[node]), tiny(between=[untyped]), edited(tiny(), lambda m: m.training_info.add())]
     for line in probe(built, "onnx", [case.SerializeToString() for case in cases]):
         assert line.startswith("error[5] "), line
 
@@ -877,6 +879,14 @@ def test_an_engine_that_fails_to_run_is_refused_with_its_words(doubles, tmp_path
     with doubles.open(doubles.engine(tmp_path, refuses=call)) as model:
         for _ in range(2):
             refused(REFUSED, "engine", model.upscale, photo, has_halo=1)
+
+
+def test_a_thread_that_used_another_gpu_comes_back_to_the_engines(doubles, tmp_path, photo):
+    with doubles.open(doubles.engine(tmp_path)) as model:
+        for lr in (photo[:48, :60], photo[:90, :60]):
+            doubles.c.double_select(7)
+            np.testing.assert_array_equal(model.upscale(lr.copy(), has_halo=1), quadrupled(lr))
+        doubles.c.double_select(7)
 
 
 def test_failures_short_of_memory_are_a_lack_of_memory(doubles, tmp_path, monkeypatch):

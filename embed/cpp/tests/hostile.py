@@ -178,6 +178,7 @@ def hostile_models():
         "an operator of no network": tiny(between=[helper.make_node("Tile", ["lr", "r"], ["x"])]),
         "functions": edited(tiny(), lambda m: m.functions.add(name="f", domain="d")),
         "another input": tiny(inputs=[value("lr"), value("other")]),
+        "another output": tiny(outputs=[value("sr"), value("four", shape=("n", 12, "h", "w"))]),
         "another name": tiny(outputs=[value("hr")]),
         "fp16 in": tiny(inputs=[value("lr", TensorProto.FLOAT16)]),
         "one size": tiny(inputs=[value("lr", shape=("n", 3, 64, 64))]),

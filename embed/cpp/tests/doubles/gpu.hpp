@@ -27,6 +27,9 @@ struct Gpu {
     std::size_t taken() const;
     void fault(const std::string& what) { faults.push_back(what); }
 
+    // Notes a fault where another GPU than that of the tests' engines is current.
+    void require_current(const std::string& what);
+
     // Notes a fault where `bytes` from `address` on are no memory of this kind.
     void require(const void* address, std::size_t bytes, bool device, const std::string& what);
 };

@@ -100,6 +100,7 @@ bool IExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
         log_.log(ILogger::Severity::kERROR, "not everything is set");
         return false;
     }
+    gpu.require_current("a run");
     const std::int64_t scale = std::stoll(words_.word("scale"));
     const Dims from = shape_, to = larger(shape_, scale);
     auto *lr = static_cast<float*>(addresses_["lr"]), *sr = static_cast<float*>(addresses_["sr"]);
@@ -179,9 +180,7 @@ ICudaEngine* IRuntime::deserializeCudaEngine(const void* plan, std::size_t size)
 }
 
 IRuntime* createInferRuntime(ILogger& log) noexcept {
-    if (gpu.current < 0) {
-        gpu.fault("TensorRT before a GPU was made current");
-    }
+    gpu.require_current("TensorRT");
     return Gpu::setting("GPSR_DOUBLE_NO_RUNTIME", 0) != 0 ? nullptr : new IRuntime(log);
 }
 
