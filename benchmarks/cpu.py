@@ -22,9 +22,11 @@ import numpy as np
 import pyvips
 import torch
 
-from gpsr_deploy import checkpoint_file, images, models, samples
+from gpsr_deploy import models, samples
 from gpsr_deploy.backends import open_backend
-from gpsr_deploy.upscale import Tiling, upscale
+from gpsr_deploy.media import images
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.upscaling.upscale import Tiling, upscale
 
 BARE = """
 import sys, time

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gpsr_deploy.family import CONFIGS
-from gpsr_deploy.network import GPSR, count_macs, count_parameters, fold
+from gpsr_deploy.network.family import CONFIGS
+from gpsr_deploy.network.folds import fold
+from gpsr_deploy.network.gpsr import GPSR
+from gpsr_deploy.network.sizes import count_macs, count_parameters
 
 
 def main() -> None:

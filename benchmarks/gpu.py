@@ -14,14 +14,16 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from gpsr_deploy import bench, models, onnx_file, parity
+from gpsr_deploy import models
 from gpsr_deploy.backends import Backend, flavours, open_backend
 from gpsr_deploy.backends.cuda import Cuda, bindings
-from gpsr_deploy.build import supported_capabilities
+from gpsr_deploy.building.build import supported_capabilities
+from gpsr_deploy.building.make_engine import installed, make_engine
 from gpsr_deploy.cli import output, program
 from gpsr_deploy.cli.arguments import height_width, positive
 from gpsr_deploy.errors import BackendUnavailable, ParityFailed
-from gpsr_deploy.make_engine import installed, make_engine
+from gpsr_deploy.model_files import onnx as onnx_file
+from gpsr_deploy.proof import bench, parity
 from gpsr_deploy.spec import ENGINE_RUNTIMES, Profile
 
 ROOT = Path(__file__).parent.parent

@@ -21,11 +21,13 @@ from typing import Self
 import av
 import numpy as np
 
-from gpsr_deploy import film, frames, images, models, samples
+from gpsr_deploy import models, samples
 from gpsr_deploy.backends import Backend, open_backend
 from gpsr_deploy.cli.arguments import height_width
-from gpsr_deploy.upscale import Tiling
-from gpsr_deploy.video import container, encoder, remux, source
+from gpsr_deploy.films import film, frames
+from gpsr_deploy.media import images
+from gpsr_deploy.media.video import container, encoder, remux, source
+from gpsr_deploy.upscaling.upscale import Tiling
 
 
 def pans(count: int, height: int, width: int) -> list[np.ndarray]:

@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpsr_deploy import atomic, models, onnx_file
+from gpsr_deploy import atomic, models
+from gpsr_deploy.building.make_engine import installed, make_engine
 from gpsr_deploy.cli import output, program
 from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import BatchIncomplete, GpsrError
-from gpsr_deploy.make_engine import installed, make_engine
+from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.spec import EngineRuntime, EngineSpec
 from profiles import PROFILES
 

@@ -23,12 +23,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpsr_deploy import atomic, checkpoint_file, model_file
+from gpsr_deploy import atomic
 from gpsr_deploy.cli import program
 from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import ModelRefused, OutputUnwritable, UsageError
-from gpsr_deploy.family import config_of
-from gpsr_deploy.network import GPSR
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.model_files import gate
+from gpsr_deploy.network.family import config_of
+from gpsr_deploy.network.gpsr import GPSR
 
 INNER = ("params_ema", "params", "state_dict", "model")
 """Keys under which trainers keep the weights, the averaged ones first."""
@@ -65,7 +67,7 @@ def weights_of(content: bytes) -> dict[str, Tensor]:
 
 def convert(source: Path, target: Path, *, member: str, scale: int) -> None:
     """Writes the checkpoint. Raises InputUnreadable, ModelRefused (not the weights of this network) or OutputUnwritable."""
-    content = model_file.read(source, most=checkpoint_file.MAX_BYTES)
+    content = gate.read(source, most=checkpoint_file.MAX_BYTES)
     network = GPSR(config_of(member, scale=scale))
     try:
         checkpoint_file.fill(network, weights_of(content), name=f"{member} x{scale}, as --model and --scale say")

@@ -21,19 +21,24 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from gpsr_deploy import atomic, checkpoint_file, onnx_file, parity
+from gpsr_deploy import atomic
 from gpsr_deploy.backends import Backend
 from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
 from gpsr_deploy.cli import program
 from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import ModelRefused, ParityFailed, UsageError
-from gpsr_deploy.family import MULTIPLE_OF
-from gpsr_deploy.network import GPSR, count_macs, fold
-from gpsr_deploy.onnx_file import OnnxModel
-from gpsr_deploy.parity import Agreement
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.model_files import onnx as onnx_file
+from gpsr_deploy.model_files.onnx import OnnxModel
+from gpsr_deploy.network.family import MULTIPLE_OF
+from gpsr_deploy.network.folds import fold
+from gpsr_deploy.network.gpsr import GPSR
+from gpsr_deploy.network.sizes import count_macs
+from gpsr_deploy.proof import parity
+from gpsr_deploy.proof.parity import Agreement
 from gpsr_deploy.spec import INPUT, OUTPUT, Dtype, SRSpec
-from gpsr_deploy.upscale import SMALLEST_KEEP, Tiling, upscale
+from gpsr_deploy.upscaling.upscale import SMALLEST_KEEP, Tiling, upscale
 
 OPSET = 20
 

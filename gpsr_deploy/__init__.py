@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gpsr_deploy.errors import GpsrError
 
 if TYPE_CHECKING:
-    from gpsr_deploy.upscaler import Upscaler
+    from gpsr_deploy.upscaling.upscaler import Upscaler
 
 __version__ = "0.1.0"
 __all__ = ["GpsrError", "__version__", "load"]
@@ -30,13 +30,13 @@ def load(
     from gpsr_deploy.backends import open_backend
     from gpsr_deploy.models import shipped
     from gpsr_deploy.spec import ENGINE_RUNTIMES
-    from gpsr_deploy.upscaler import Upscaler
+    from gpsr_deploy.upscaling.upscaler import Upscaler
 
     model = Path(path) if path is not None else shipped(scale or 4)
     backend = open_backend(model, device=device, threads=threads, scale=scale)
     try:
         if backend.runtime in ENGINE_RUNTIMES:
-            from gpsr_deploy.proof import prove_once  # which brings picture formats, for its photographs
+            from gpsr_deploy.proof.engines import prove_once  # which brings picture formats, for its photographs
 
             prove_once(backend, model)
     except GpsrError:

@@ -1,10 +1,8 @@
-"""Models and pictures that several test files share, the programs' folders on the path, and what GPU tests need."""
+"""Models and pictures that several test files share, and what GPU tests need."""
 
 from __future__ import annotations
 
-import math
 import os
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,21 +10,17 @@ from typing import TYPE_CHECKING
 import hypothesis
 import numpy as np
 import pytest
+from networks import with_noise
 from numpy.typing import NDArray
 
 from gpsr_deploy import samples
 from gpsr_deploy.spec import SRSpec
 
 if TYPE_CHECKING:
-    from gpsr_deploy.network import GPSR
+    from gpsr_deploy.network.gpsr import GPSR
 
 # Pictures are tiny here: threads would spin for each other, ten times as long as the work on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-ROOT = Path(__file__).parent.parent
-for program in ("train", "export"):  # their files import each other by bare name
-    sys.path.insert(0, str(ROOT / program))
-
 
 # The same examples in every run, and no limit on their time: a busy machine must not fail a test.
 hypothesis.settings.register_profile("here", deadline=None, derandomize=True)
@@ -50,28 +44,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def with_noise(network: GPSR, *, seed: int = 0, size: float = 0.3) -> GPSR:
-    """The network with noise on every weight, so that its result depends on all of them.
-
-    The noise has `size` over the root of a layer's inputs: up to 1, results stay of the order of 1.
-    """
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            inputs = parameter[0].numel() if parameter.dim() > 1 else 100
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_((noise * size / math.sqrt(inputs)).to(parameter.dtype))
-    return network.eval()
-
-
 @pytest.fixture(scope="session")
 def nano() -> GPSR:
     """`nano` x4 with random weights, around its start at bicubic. Not to be changed."""
     import torch
 
-    from gpsr_deploy.network import build
+    from gpsr_deploy.network.gpsr import build
 
     torch.manual_seed(0)
     return with_noise(build("nano", scale=4))
@@ -80,7 +58,7 @@ def nano() -> GPSR:
 @pytest.fixture(scope="session")
 def checkpoint_path(nano: GPSR, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`nano` as a checkpoint."""
-    from gpsr_deploy import checkpoint_file
+    from gpsr_deploy.model_files import checkpoint as checkpoint_file
 
     path = tmp_path_factory.mktemp("checkpoint") / "nano.safetensors"
     checkpoint_file.save(nano, path, member="nano", training={"data": "none"})
@@ -91,8 +69,9 @@ def checkpoint_path(nano: GPSR, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def onnx_path(nano: GPSR, checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`nano`, folded, as an ONNX file with a spec: what export/to_onnx.py writes, without its measurements."""
     import to_onnx
-    from gpsr_deploy import checkpoint_file, onnx_file
-    from gpsr_deploy.network import fold
+    from gpsr_deploy.model_files import checkpoint as checkpoint_file
+    from gpsr_deploy.model_files import onnx as onnx_file
+    from gpsr_deploy.network.folds import fold
 
     info = checkpoint_file.read_info(checkpoint_path)
     spec = SRSpec(

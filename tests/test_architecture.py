@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
-ROOT = Path(__file__).parent.parent
 PROGRAMS = ("train", "export", "engines")
 
 
@@ -73,11 +73,11 @@ def test_help_comes_within_a_fifth_of_a_second():
 
 
 GATES = {
-    "model_file.py": "the bytes of every model",
-    "onnx_file.py": "ONNX",
-    "checkpoint_file.py": "safetensors",
-    "engine_file.py": "plans and sidecars",
-    "cache_file.py": "timing and runtime caches",
+    "model_files/gate.py": "the bytes of every model",
+    "model_files/onnx.py": "ONNX",
+    "model_files/checkpoint.py": "safetensors",
+    "model_files/engine.py": "plans and sidecars",
+    "model_files/cache.py": "timing and runtime caches",
 }
 OPENERS = {
     "load_model", "load_model_from_string", "ModelProto", "safe_open", "load_file", "deserialize", "read_model", "unpickle", "pickle",
@@ -87,7 +87,7 @@ HANDED_BYTES = {
     "backends/onnxruntime.py": {"InferenceSession"},
     "backends/openvino.py": {"read_model"},
     "backends/trt_session.py": {"deserialize_cuda_engine", "deserialize"},
-    "layers.py": {"InferenceSession", "load_model_from_string", "ModelProto"},
+    "proof/layers.py": {"InferenceSession", "load_model_from_string", "ModelProto"},
 }
 """Runtimes, which take a model's bytes from what the gate gave, never a path."""
 

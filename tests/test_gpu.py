@@ -5,9 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from gpsr_deploy import engine_file, images, models, onnx_file, parity, samples
+from gpsr_deploy import models, samples
 from gpsr_deploy.backends import flavours, open_backend
 from gpsr_deploy.cli import main
+from gpsr_deploy.media import images
+from gpsr_deploy.model_files import engine as engine_file
+from gpsr_deploy.model_files import onnx as onnx_file
+from gpsr_deploy.proof import parity
 from gpsr_deploy.spec import Profile
 
 pytestmark = pytest.mark.gpu
@@ -18,8 +22,8 @@ PROFILE = Profile(min=(3, 3), opt=(96, 96), max=(240, 240), batch=4)
 @pytest.fixture(scope="module")
 def runtime():
     """The flavour that builds for this GPU. There has to be one: a GPU whose engines nobody tried proves nothing."""
-    from gpsr_deploy.build import supported_capabilities
-    from gpsr_deploy.make_engine import gpu, installed
+    from gpsr_deploy.building.build import supported_capabilities
+    from gpsr_deploy.building.make_engine import gpu, installed
 
     cuda, _ = gpu()
     for found in installed():
@@ -34,7 +38,7 @@ def runtime():
 @pytest.fixture(scope="module", params=[path.name for path in models.files()])
 def engine(request, runtime, tmp_path_factory):
     """An engine of each model that ships, which `make_engine` has proved."""
-    from gpsr_deploy.make_engine import make_engine
+    from gpsr_deploy.building.make_engine import make_engine
 
     model = next(path for path in models.files() if path.name == request.param)
     path = tmp_path_factory.mktemp("engines") / f"{model.stem}.plan"

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from project import ROOT
 
-from gpsr_deploy import images, models, onnx_file, samples
+from gpsr_deploy import models, samples
 from gpsr_deploy.backends import open_backend
-from gpsr_deploy.upscale import Tiling, upscale
+from gpsr_deploy.media import images
+from gpsr_deploy.model_files import onnx as onnx_file
+from gpsr_deploy.upscaling.upscale import Tiling, upscale
 
-ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "weights" / "gpsr_nano_x4.safetensors"
 SCALES = sorted(models.SHIPPED)
 SETS = ROOT.parent / "shared" / "data"

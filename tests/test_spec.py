@@ -3,25 +3,15 @@
 import dataclasses
 import functools
 import json
-import math
 import operator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from specs import ENGINE, FIELDS, HOSTILE, OBJECTS, VALID, changed, without
 
 from gpsr_deploy.errors import ModelRefused
 from gpsr_deploy.spec import MAX_JSON_BYTES, MAX_SIDE, Costs, EngineSpec, Parity, Profile, SRSpec
-
-VALID = {
-    "name": "gpsr-nano-x4",
-    "scale": 4,
-    "halo": 24,
-    "multiple_of": 3,
-    "tiling": "aligned",
-    "dtype": "fp32",
-    "checkpoint_sha256": "0123456789abcdef" * 4,
-}
 
 
 def specs():
@@ -126,42 +116,6 @@ def test_a_profile_out_of_order_is_refused(changed):
 
 # --- EngineSpec ---
 
-ENGINE = {
-    "sr": VALID,
-    "costs": {"params": 150_677, "macs_720p": 1.72e10, "activation_bytes": 4000},
-    "profile": {"min": [3, 3], "opt": [96, 120], "max": [96, 240], "batch": 2},
-    "runtime": "tensorrt-rtx",
-    "runtime_version": "1.7.1.116",
-    "compute_capabilities": ["8.6", "12.0"],
-    "weights": {"fp32": 0.25, "fp16": 0.75},
-    "plan_sha256": "ab" * 32,
-    "onnx_sha256": "cd" * 32,
-    "parity": {"images": 9, "psnr_db": 101.5, "max_level": 1, "share_off_by_one": 0.25, "gpu": "NVIDIA RTX 4090"},
-}
-
-
-def paths(value, path=()):
-    """Where something stands in JSON: keys and indices from the top, of every value but the top itself."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*path, key)
-        yield from paths(inner, (*path, key))
-
-
-def changed(path, value, *, within=ENGINE):
-    """A copy of `within` with `value` at `path`."""
-    copy = json.loads(json.dumps(within))
-    *parents, last = path
-    functools.reduce(operator.getitem, parents, copy)[last] = value
-    return copy
-
-
-def without(path):
-    copy = json.loads(json.dumps(ENGINE))
-    *parents, last = path
-    del functools.reduce(operator.getitem, parents, copy)[last]
-    return copy
-
 
 def refusal(text):
     """The refusal of a sidecar, which is one printable line."""
@@ -172,9 +126,7 @@ def refusal(text):
     return caught.value
 
 
-FIELDS = list(paths(ENGINE))
 IDS = [".".join(map(str, path)) for path in FIELDS]
-OBJECTS = [(), ("sr",), ("costs",), ("profile",), ("parity",)]
 
 
 def engine_specs():
@@ -245,13 +197,6 @@ def test_no_field_may_be_missing(path):
 def test_no_field_may_be_added(path):
     for key in ("extra", "", "__class__", "self", "\x1b[2J</script>", "../../x"):
         assert "holds" in refusal(json.dumps(changed((*path, key), 1))).found
-
-
-HOSTILE = [
-    *(None, True, False, -1, 0.5, math.nan, math.inf, -math.inf, 10**400, 10**4000, -(10**4000)),
-    *("", "x", "\x1b[31mred", "../../etc/passwd", "</script>", "\ud800", "a\nb", "x" * 5000),
-    *([], {}, [None], [[]], {"a": 1}),
-]
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=IDS)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from degradations import Degradation, degrade, to_8_bit
-from gpsr_deploy import images, machine
+from gpsr_deploy import machine
 from gpsr_deploy.errors import InputUnreadable
+from gpsr_deploy.media import images
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"}
 

@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 
 import paper
 from degradations import Degradation, bicubic_upsample, degrade, to_8_bit
-from gpsr_deploy import images, metrics
+from gpsr_deploy import metrics
 from gpsr_deploy.backends import Backend, open_backend
 from gpsr_deploy.cli import output, program
 from gpsr_deploy.cli.arguments import Parser, positive
-from gpsr_deploy.ensemble import SelfEnsemble
 from gpsr_deploy.errors import InputUnreadable, ModelRefused
-from gpsr_deploy.upscale import Tiling, upscale
+from gpsr_deploy.media import images
+from gpsr_deploy.upscaling.ensemble import SelfEnsemble
+from gpsr_deploy.upscaling.upscale import Tiling, upscale
 
 SSIM_WINDOW = 11
 """Pixels per side that SSIM looks at, and so the least that must be left of a picture."""

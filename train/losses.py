@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degradations import imresize
-from gpsr_deploy.network import gradient_map
+from gpsr_deploy.network.layers import gradient_map
 
 ALPHA = 0.1
 """Weight of the gradient branch's maps (Eq. 16)."""

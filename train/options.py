@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from gpsr_deploy import checkpoint_file
 from gpsr_deploy.cli.arguments import Parser, not_negative, not_negative_float, positive, positive_float
-from gpsr_deploy.family import MULTIPLE_OF, PARTS
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.network.family import MULTIPLE_OF, PARTS
 from losses import ALPHA, BETA
 from state import Recipe
 

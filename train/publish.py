@@ -13,10 +13,11 @@ import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes sec
 
 from pathlib import Path
 
-from gpsr_deploy import atomic, checkpoint_file
+from gpsr_deploy import atomic
 from gpsr_deploy.cli import program
 from gpsr_deploy.cli.arguments import Parser
 from gpsr_deploy.errors import InputUnreadable
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
 
 
 def publish(run: Path, folder: Path) -> Path:

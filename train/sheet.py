@@ -15,8 +15,9 @@ from torch import Tensor
 
 from data import Photograph
 from degradations import bicubic_upsample, to_8_bit
-from gpsr_deploy import images
-from gpsr_deploy.network import GPSR, gradient_map
+from gpsr_deploy.media import images
+from gpsr_deploy.network.gpsr import GPSR
+from gpsr_deploy.network.layers import gradient_map
 
 ROWS = 4
 SIDE = 192

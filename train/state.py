@@ -22,8 +22,8 @@ from degradations import Degradation
 from gpsr_deploy import atomic
 from gpsr_deploy.cli import output
 from gpsr_deploy.errors import InputUnreadable, OutputUnwritable, UsageError
-from gpsr_deploy.family import Member, Part
-from gpsr_deploy.network import GPSR, build
+from gpsr_deploy.network.family import Member, Part
+from gpsr_deploy.network.gpsr import GPSR, build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

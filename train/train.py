@@ -36,11 +36,13 @@ import curves
 import sheet
 from data import Photograph, Split, read_split
 from degradations import to_8_bit
-from gpsr_deploy import atomic, checkpoint_file, metrics
+from gpsr_deploy import atomic, metrics
 from gpsr_deploy.cli import output, program
 from gpsr_deploy.errors import NonFinite, OutOfMemory, UsageError
-from gpsr_deploy.family import MULTIPLE_OF
-from gpsr_deploy.network import GPSR, fold
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.network.family import MULTIPLE_OF
+from gpsr_deploy.network.folds import fold
+from gpsr_deploy.network.gpsr import GPSR
 from journal import Journal, Line
 from losses import gpsr_loss
 from options import parse, recipe_of

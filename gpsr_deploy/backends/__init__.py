@@ -15,7 +15,7 @@ from gpsr_deploy.errors import ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 
 if TYPE_CHECKING:
-    from gpsr_deploy.onnx_file import OnnxModel
+    from gpsr_deploy.model_files.onnx import OnnxModel
 
 Batch = NDArray[np.float32]
 """NCHW RGB in [0, 1], whatever the engine computes in."""
@@ -169,7 +169,7 @@ def _opened(
 
 
 def _onnx(path: Path, warn: Callable[[str], object]) -> OnnxModel:
-    from gpsr_deploy import onnx_file
+    from gpsr_deploy.model_files import onnx as onnx_file
 
     model = onnx_file.read(path)
     for warning in model.warnings:

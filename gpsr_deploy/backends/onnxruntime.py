@@ -13,7 +13,7 @@ from gpsr_deploy.backends import Batch, failure, sr_shape
 from gpsr_deploy.backends.cuda import INSUFFICIENT_DRIVER, Cuda, bindings
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.machine import cores
-from gpsr_deploy.onnx_file import OnnxModel
+from gpsr_deploy.model_files.onnx import OnnxModel
 from gpsr_deploy.spec import INPUT, Profile, SRSpec
 
 try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpsr_deploy.backends import Batch, failure, sr_shape
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused, UsageError
-from gpsr_deploy.onnx_file import OnnxModel
+from gpsr_deploy.model_files.onnx import OnnxModel
 from gpsr_deploy.spec import Profile, SRSpec
 
 try:

@@ -14,13 +14,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpsr_deploy import engine_file
 from gpsr_deploy.backends import UNMEASURED_HALO, Batch, flavours, sr_shape
 from gpsr_deploy.backends.cuda import Cuda, DeviceMemory, PinnedMemory, Room, Stream, bindings
 from gpsr_deploy.backends.device_array import DeviceArray, view
 from gpsr_deploy.backends.trt_session import Interface, Lane, Session, Shape
 from gpsr_deploy.errors import BackendUnavailable, GpsrError, ModelRefused, OutOfMemory, UsageError
-from gpsr_deploy.family import MULTIPLE_OF
+from gpsr_deploy.model_files import engine as engine_file
+from gpsr_deploy.network.family import MULTIPLE_OF
 from gpsr_deploy.spec import EngineRuntime, EngineSpec, Profile, SRSpec
 
 CACHE_SUFFIX = ".cache"

@@ -20,9 +20,10 @@ except ImportError as error:
         remedy="pip install gpsr-deploy[train], or an .onnx model",
     ) from error
 
-from gpsr_deploy import checkpoint_file
-from gpsr_deploy.family import MULTIPLE_OF
-from gpsr_deploy.network import GPSR, fold
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.network.family import MULTIPLE_OF
+from gpsr_deploy.network.folds import fold
+from gpsr_deploy.network.gpsr import GPSR
 
 LIVE_MAPS = 14
 """How many maps of the widest decoder are alive at once; measured."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpsr_deploy import cache_file
 from gpsr_deploy.backends import flavours
 from gpsr_deploy.backends.cuda import Cuda, DeviceMemory, Graph, Room, Stream
 from gpsr_deploy.errors import GpsrError, ModelRefused, OutOfMemory
+from gpsr_deploy.model_files import cache as cache_file
 from gpsr_deploy.spec import Profile
 
 Shape = tuple[int, int, int, int]

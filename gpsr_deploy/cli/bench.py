@@ -13,8 +13,8 @@ from gpsr_deploy.cli import output
 from gpsr_deploy.cli.arguments import height_width, positive
 
 if TYPE_CHECKING:
-    from gpsr_deploy.bench import Figures
-    from gpsr_deploy.parity import Agreement
+    from gpsr_deploy.proof.bench import Figures
+    from gpsr_deploy.proof.parity import Agreement
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,8 +47,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Prints what was measured. Raises NonFinite, and no figure is printed, where a result is no picture."""
-    from gpsr_deploy import bench, models
+    from gpsr_deploy import models
     from gpsr_deploy.backends import open_backend
+    from gpsr_deploy.proof import bench
 
     paths = [options.engine or models.shipped(options.scale), *filter(None, [options.vs])]
     with contextlib.ExitStack() as stack:

@@ -18,7 +18,7 @@ from gpsr_deploy.errors import ModelRefused, UsageError, printable
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends.cuda import Cuda
-    from gpsr_deploy.build import Progress
+    from gpsr_deploy.building.build import Progress
     from gpsr_deploy.spec import EngineSpec, Profile
 
 DEFAULT_OPT, DEFAULT_MAX = (240, 240), (960, 960)
@@ -97,8 +97,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Builds, proves where it can run, writes plan and sidecar. Raises GpsrError's children and leaves no engine then."""
-    from gpsr_deploy import onnx_file
-    from gpsr_deploy.make_engine import gpu, make_engine, require_free
+    from gpsr_deploy.building.make_engine import gpu, make_engine, require_free
+    from gpsr_deploy.model_files import onnx as onnx_file
 
     path: Path = options.output or Path(f"{options.model.stem or 'model'}.plan")
     require_free(path, overwrite=options.overwrite)
@@ -133,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 def profile_of(options: argparse.Namespace, multiple_of: int) -> Profile:
     """The sizes asked for, with what was not asked for beside them. Raises UsageError where they contradict each other."""
     from gpsr_deploy.spec import Profile
-    from gpsr_deploy.tiles import round_up
+    from gpsr_deploy.upscaling.tiles import round_up
 
     def rounded(shape: Sequence[int]) -> tuple[int, int]:
         return round_up(shape[-2], multiple_of), round_up(shape[-1], multiple_of)
@@ -161,8 +161,8 @@ def profile_of(options: argparse.Namespace, multiple_of: int) -> Profile:
 
 def _require_own_names(path: Path, options: argparse.Namespace) -> None:
     """Raises UsageError where what is written would replace the model, or something else that is none of ours."""
-    from gpsr_deploy import cache_file
-    from gpsr_deploy.engine_file import sidecar_path
+    from gpsr_deploy.model_files import cache as cache_file
+    from gpsr_deploy.model_files.engine import sidecar_path
 
     cache: Path | None = options.timing_cache
     for one, other in itertools.combinations((options.model, path, sidecar_path(path), cache), 2):
@@ -175,7 +175,7 @@ def _require_own_names(path: Path, options: argparse.Namespace) -> None:
 def _require_gpu(index: int) -> None:
     """Raises BackendUnavailable where there is no such GPU: it was asked for, or TensorRT needs one."""
     from gpsr_deploy.backends.cuda import bindings
-    from gpsr_deploy.make_engine import gpu
+    from gpsr_deploy.building.make_engine import gpu
 
     bindings()
     _, none_here = gpu(index)

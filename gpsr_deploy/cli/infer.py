@@ -14,9 +14,9 @@ from gpsr_deploy.errors import BatchIncomplete, GpsrError, printable
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.infer import Result
-    from gpsr_deploy.jobs import Job
-    from gpsr_deploy.upscale import Tiling
+    from gpsr_deploy.pictures.infer import Result
+    from gpsr_deploy.pictures.jobs import Job
+    from gpsr_deploy.upscaling.upscale import Tiling
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,7 +58,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Enlarges every input. One input: its own exit code; several: BatchIncomplete (8) where some failed."""
-    from gpsr_deploy import atomic, jobs
+    from gpsr_deploy import atomic
+    from gpsr_deploy.pictures import jobs
 
     tiling = model_options.tiling(options)
     with _backend(options) as backend:
@@ -103,7 +104,7 @@ def _alone(backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespa
 
 def _each(backend: Backend, jobs: Sequence[Job], tiling: Tiling, options: argparse.Namespace) -> int:
     """Every picture of several; returns how many failed. Keeps a journal, by which --skip-existing goes on after a kill."""
-    from gpsr_deploy.journal import Journal, folder_of
+    from gpsr_deploy.pictures.journal import Journal, folder_of
 
     failures = 0
     with Journal(folder_of(jobs), _recipe(options), resume=options.skip_existing) as journal:
@@ -159,7 +160,7 @@ def _backend(options: argparse.Namespace) -> Iterator[Backend]:
 def _infer(
     backend: Backend, job: Job, tiling: Tiling, options: argparse.Namespace, *, overwrite: bool, count: str = ""
 ) -> Result:
-    from gpsr_deploy.infer import infer
+    from gpsr_deploy.pictures.infer import infer
 
     title = f"{count}{printable(job.source.name)}"
     with model_options.progress_bar(title, unit="tile", shown=not options.quiet) as on_progress:

@@ -77,7 +77,7 @@ def describe(path: Path) -> dict[str, object]:
 
     match path.suffix.lower():
         case ".onnx":
-            from gpsr_deploy import onnx_file
+            from gpsr_deploy.model_files import onnx as onnx_file
 
             model = onnx_file.read(path)
             spec = asdict(model.spec)
@@ -92,8 +92,8 @@ def describe(path: Path) -> dict[str, object]:
                 "checksum": not model.warnings,
             }
         case ".safetensors":
-            from gpsr_deploy import checkpoint_file
-            from gpsr_deploy.family import MULTIPLE_OF
+            from gpsr_deploy.model_files import checkpoint as checkpoint_file
+            from gpsr_deploy.network.family import MULTIPLE_OF
 
             info = checkpoint_file.read_info(path)
             return {
@@ -123,7 +123,7 @@ def describe(path: Path) -> dict[str, object]:
 
 def describe_engine(path: Path) -> dict[str, object]:
     """The same facts of an engine, its plan being as it was built; of a plan without a sidecar what its header tells."""
-    from gpsr_deploy import engine_file
+    from gpsr_deploy.model_files import engine as engine_file
 
     if not engine_file.has_sidecar(path):
         content, header = engine_file.read_foreign(path)

@@ -20,7 +20,7 @@ DEFAULT_SCALE = 4
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.upscale import Progress, Tiling
+    from gpsr_deploy.upscaling.upscale import Progress, Tiling
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -95,8 +95,8 @@ def add_messages(parser: argparse.ArgumentParser, *, json: str, verbose: str) ->
 def opened(options: argparse.Namespace) -> Iterator[Backend]:
     """The model asked for. Raises what open_backend raises; says on stderr where an engine is not proved."""
     from gpsr_deploy.backends import open_backend
-    from gpsr_deploy.ensemble import SelfEnsemble
-    from gpsr_deploy.proof import prove_once
+    from gpsr_deploy.proof.engines import prove_once
+    from gpsr_deploy.upscaling.ensemble import SelfEnsemble
 
     path = model_path(options)
 
@@ -130,7 +130,7 @@ def model_path(options: argparse.Namespace) -> Path:
 
 def tiling(options: argparse.Namespace) -> Tiling:
     """How pictures are to be cut. Raises UsageError."""
-    from gpsr_deploy.upscale import Tiling
+    from gpsr_deploy.upscaling.upscale import Tiling
 
     if options.no_tile and options.tile != (0, 0):
         raise UsageError("--no-tile with --tile", expected="one of them")

@@ -18,7 +18,7 @@ from gpsr_deploy.spec import ENGINE_RUNTIMES
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.parity import Comparison, Pixels, Tolerance
+    from gpsr_deploy.proof.parity import Comparison, Pixels, Tolerance
     from gpsr_deploy.spec import Profile
 
 LARGEST = (240, 240)
@@ -85,8 +85,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Prints a row per seam. Raises ParityFailed where one is not ok."""
-    from gpsr_deploy import models, parity
+    from gpsr_deploy import models
     from gpsr_deploy.backends import open_backend
+    from gpsr_deploy.proof import parity
 
     engine = options.engine or models.shipped(options.scale)
     has_source = KINDS.get(engine.suffix.lower()) == "engine"
@@ -133,10 +134,11 @@ def _source_of(engine: Path, judged: Backend, reference: Path | None) -> Path | 
     """
     if judged.runtime not in ENGINE_RUNTIMES:
         return None
-    from gpsr_deploy import engine_file, proof
+    from gpsr_deploy.model_files import engine as engine_file
+    from gpsr_deploy.proof import engines
 
     spec = engine_file.read_sidecar(engine)
-    found = proof.model_of(spec, engine.parent, also=reference)
+    found = engines.model_of(spec, engine.parent, also=reference)
     if found is None and reference is None:
         raise ModelRefused(
             f"the ONNX model that the engine was built from (SHA-256 {spec.onnx_sha256[:12]}...) is not beside it",
@@ -156,8 +158,8 @@ def _seams(
     stack: contextlib.ExitStack,
 ) -> Iterator[tuple[str, Tolerance, Comparison]]:
     """Name, tolerance and comparison of each seam, as soon as it is known; `path` is the reference."""
-    from gpsr_deploy import parity
     from gpsr_deploy.backends import open_backend
+    from gpsr_deploy.proof import parity
 
     if path is not None:
         # The ONNX model of an engine runs on the CPU: the GPU must not judge itself.
@@ -180,7 +182,8 @@ def _seams(
 
 def _show_layers(graph: Path, reference: Path | None, runtime: str | None, min_psnr: float | None) -> None:
     """Says where the model `graph`, as an engine of `runtime` if there is one, first leaves tolerance."""
-    from gpsr_deploy import layers, onnx_file, parity
+    from gpsr_deploy.model_files import onnx as onnx_file
+    from gpsr_deploy.proof import layers, parity
 
     if reference is None or {graph.suffix.lower(), reference.suffix.lower()} != {".onnx"}:
         raise UsageError(
@@ -205,7 +208,9 @@ def _show_layers(graph: Path, reference: Path | None, runtime: str | None, min_p
 
 def _pictures(folder: Path | None, profile: Profile | None) -> list[Pixels]:
     """What is compared: the middle of each picture, of a size that the profile takes."""
-    from gpsr_deploy import images, jobs, parity
+    from gpsr_deploy.media import images
+    from gpsr_deploy.pictures import jobs
+    from gpsr_deploy.proof import parity
 
     largest = LARGEST if profile is None else profile.nearest(LARGEST)
     if folder is None:
@@ -249,7 +254,7 @@ def _show(row: Row, tolerance: Tolerance, *, as_json: bool) -> None:
 
 def _draw(path: Path, worst: object) -> None:
     """Saves where results are furthest apart: wanted, found, difference."""
-    from gpsr_deploy import images
+    from gpsr_deploy.media import images
 
     if worst is None:
         return

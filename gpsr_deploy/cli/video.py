@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.film import Task
-    from gpsr_deploy.frames import Preview, Selection
-    from gpsr_deploy.upscale import Tiling
-    from gpsr_deploy.video.encoder import Encoding
-    from gpsr_deploy.video.stream import Format, Sink, Source
+    from gpsr_deploy.films.film import Task
+    from gpsr_deploy.films.frames import Preview, Selection
+    from gpsr_deploy.media.video.encoder import Encoding
+    from gpsr_deploy.media.video.stream import Format, Sink, Source
+    from gpsr_deploy.upscaling.upscale import Tiling
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -126,10 +126,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _video(backend: Backend, tiling: Tiling, options: argparse.Namespace) -> None:
-    from gpsr_deploy import film, frames, images
-    from gpsr_deploy.video import pipes
-    from gpsr_deploy.video import source as sources
-    from gpsr_deploy.video.preview import side_by_side
+    from gpsr_deploy.films import film, frames
+    from gpsr_deploy.media import images
+    from gpsr_deploy.media.video import pipes
+    from gpsr_deploy.media.video import source as sources
+    from gpsr_deploy.media.video.preview import side_by_side
 
     scale = backend.spec.scale
     selection = frames.Selection(start=options.start_frame, limit=options.max_frames)
@@ -165,7 +166,7 @@ def _video(backend: Backend, tiling: Tiling, options: argparse.Namespace) -> Non
 
 def _raw(options: argparse.Namespace) -> Format | None:
     """The format of raw frames on stdin, if that is what comes."""
-    from gpsr_deploy.video import raw
+    from gpsr_deploy.media.video import raw
 
     if options.raw_size is None:
         return None
@@ -175,7 +176,7 @@ def _raw(options: argparse.Namespace) -> Format | None:
 
 def _sink(format: Format, options: argparse.Namespace) -> Sink:
     """Stdout."""
-    from gpsr_deploy.video import pipes, raw, y4m
+    from gpsr_deploy.media.video import pipes, raw, y4m
 
     stream = pipes.standard(1)
     return raw.RawSink(stream, format) if options.raw else y4m.Y4mSink(stream, format)
@@ -183,9 +184,9 @@ def _sink(format: Format, options: argparse.Namespace) -> Sink:
 
 def _task(source: Source, selection: Selection, backend: Backend, options: argparse.Namespace) -> Task:
     """What is to be made of a film, checked against codec and container."""
-    from gpsr_deploy import film
-    from gpsr_deploy.video import container, encoder, remux
-    from gpsr_deploy.video import source as sources
+    from gpsr_deploy.films import film
+    from gpsr_deploy.media.video import container, encoder, remux
+    from gpsr_deploy.media.video import source as sources
 
     target = Path(options.output)
     path = None if options.input == PIPE else Path(options.input)
@@ -225,8 +226,8 @@ def _binding(path: Path | None, encoding: Encoding, backend: Backend, options: a
     import hashlib
 
     from gpsr_deploy import __version__
-    from gpsr_deploy.video import segments
-    from gpsr_deploy.video.ffmpeg import av
+    from gpsr_deploy.media.video import segments
+    from gpsr_deploy.media.video.ffmpeg import av
 
     engine = model_options.model_path(options)
     with engine.open("rb") as file:

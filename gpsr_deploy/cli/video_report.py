@@ -15,9 +15,9 @@ from gpsr_deploy.errors import printable
 
 if TYPE_CHECKING:
     from gpsr_deploy.backends import Backend
-    from gpsr_deploy.frames import Outcome
-    from gpsr_deploy.upscale import Progress
-    from gpsr_deploy.video.stream import Source
+    from gpsr_deploy.films.frames import Outcome
+    from gpsr_deploy.media.video.stream import Source
+    from gpsr_deploy.upscaling.upscale import Progress
 
 PIPE = "-"
 """Stdin or stdout."""

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gpsr_deploy import atomic, model_file
+from gpsr_deploy import atomic
 from gpsr_deploy.errors import InputUnreadable, ModelRefused, OutputUnwritable, UsageError
+from gpsr_deploy.model_files import gate
 from gpsr_deploy.package.template import File
 
 SUMS = "SHA256SUMS"
@@ -113,7 +114,7 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
 def _listed(path: Path) -> set[str] | None:
     """The files that the list in a folder names; None: there is none of ours."""
     try:
-        content = model_file.read(path / SUMS, most=MAX_LIST_BYTES)
+        content = gate.read(path / SUMS, most=MAX_LIST_BYTES)
     except (InputUnreadable, ModelRefused):
         return None
     if not content.startswith(MARK):

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from gpsr_deploy import __version__, engine_file, model_file
+from gpsr_deploy import __version__
 from gpsr_deploy.errors import ModelRefused
+from gpsr_deploy.model_files import engine as engine_file
+from gpsr_deploy.model_files import gate
 from gpsr_deploy.spec import MAX_JSON_BYTES, EngineSpec, Profile, SRSpec
-from gpsr_deploy.tiles import round_up
+from gpsr_deploy.upscaling.tiles import round_up
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
@@ -90,7 +92,7 @@ def read(path: Path, *, scale: int | None = None) -> Source:
 def _engine(path: Path, scale: int | None) -> Source:
     engine = engine_file.read(path)
     engine_file.require_scale(engine.spec, scale, path=path)
-    sidecar = model_file.read(engine_file.sidecar_path(path), most=MAX_JSON_BYTES)
+    sidecar = gate.read(engine_file.sidecar_path(path), most=MAX_JSON_BYTES)
     if EngineSpec.from_json(sidecar.decode("utf-8", "replace")) != engine.spec:
         raise ModelRefused("the sidecar was written anew meanwhile", remedy="again", path=path)
     spec = engine.spec
@@ -105,7 +107,7 @@ def _engine(path: Path, scale: int | None) -> Source:
 
 
 def _onnx(path: Path) -> Source:
-    from gpsr_deploy import onnx_file  # which brings onnx, and engines need none
+    from gpsr_deploy.model_files import onnx as onnx_file  # which brings onnx, and engines need none
 
     model = onnx_file.read(path)
     return Source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpsr_deploy.package.source import Source, facts, model_files
 from gpsr_deploy.package.template import File, render
-from gpsr_deploy.tiles import round_up
+from gpsr_deploy.upscaling.tiles import round_up
 
 PLUGINS = {
     "tensorrt": ("trt", "engine_path"),

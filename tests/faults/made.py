@@ -7,18 +7,17 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 import tifffile
 from PIL import Image, ImageCms
+from project import ROOT
 
-from gpsr_deploy import models, onnx_file, samples
+from gpsr_deploy import models, samples
+from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.spec import SRSpec
-
-ROOT = Path(__file__).resolve().parents[2]
 
 HEIGHT, WIDTH = 12, 15
 """Of the pictures here, in pixels, unless one says something else."""

@@ -16,7 +16,7 @@ import onnx.numpy_helper
 
 from faults import made
 from faults.fault import Content, Fault, picture
-from gpsr_deploy import onnx_file
+from gpsr_deploy.model_files import onnx as onnx_file
 
 PHOTO = made.later(made.photo_file, "PNG")
 ONNX, TENSORS = "m.onnx", "m.safetensors"

@@ -22,11 +22,11 @@ from PIL import Image
 
 from faults.mutate import mutant
 from faults.seeds import seeds
-from gpsr_deploy import images
 from gpsr_deploy.errors import GpsrError, InputUnreadable, OutOfMemory, OutputUnwritable
-from gpsr_deploy.infer import infer
+from gpsr_deploy.media import images
+from gpsr_deploy.pictures.infer import infer
 from gpsr_deploy.spec import Profile, SRSpec
-from gpsr_deploy.upscale import Tiling
+from gpsr_deploy.upscaling.upscale import Tiling
 
 SCALE = 2
 MEMORY = 2 << 30

@@ -135,7 +135,9 @@ onnxruntime.OnnxRuntimeBackend.infer = infer
 
 AFTER_IMPORTS = """
 import onnx, onnxruntime, pyvips, resource
-from gpsr_deploy import backends, images, onnx_file
+from gpsr_deploy import backends
+from gpsr_deploy.media import images
+from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.backends import onnxruntime
 used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {mebibytes} * 2**20,) * 2)

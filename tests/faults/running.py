@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from faults.fault import Circumstances, Content, Fault
-
-ROOT = Path(__file__).resolve().parents[2]
 
 DROPPED = "-dac_override,-dac_read_search"
 """Capabilities by which root may do what permissions deny."""

@@ -11,10 +11,12 @@ import plans
 import pytest
 
 from faults.running import ROOT
-from gpsr_deploy import checkpoint_file, engine_file, models
+from gpsr_deploy import models
 from gpsr_deploy.backends import open_backend
 from gpsr_deploy.cli import main
 from gpsr_deploy.errors import BackendUnavailable, GpsrError, InputUnreadable, ModelRefused
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.model_files import engine as engine_file
 
 FLIPS, CUTS = 200, 20
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from faults import clauses, lists
 from faults.fault import Fault
 from faults.running import Ended, provoke
 
-TESTS = Path(__file__).parent.parent
+TESTS = ROOT / "tests"
 
 
 AT_ONCE = 2

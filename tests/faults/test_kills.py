@@ -19,7 +19,9 @@ import safetensors
 from faults import made, training
 from faults.fault import PLAIN
 from faults.running import ROOT, environment_of
-from gpsr_deploy import checkpoint_file, journal, onnx_file
+from gpsr_deploy.model_files import checkpoint as checkpoint_file
+from gpsr_deploy.model_files import onnx as onnx_file
+from gpsr_deploy.pictures import journal
 
 OLD = made.later(made.photo_file, "PNG", 7, 7)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import harness
 
 with harness.watched():
-    from gpsr_deploy import checkpoint_file
     from gpsr_deploy.errors import ModelRefused
-    from gpsr_deploy.model_file import CHECKSUM_BLANK, CHECKSUM_KEY, with_checksum
+    from gpsr_deploy.model_files import checkpoint as checkpoint_file
+    from gpsr_deploy.model_files.gate import CHECKSUM_BLANK, CHECKSUM_KEY, with_checksum
 
 FOLDER = harness.folder()
 PATH = Path(FOLDER.name, "x.safetensors")

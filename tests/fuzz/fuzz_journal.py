@@ -9,8 +9,8 @@ import harness
 
 with harness.watched():
     from gpsr_deploy.errors import UsageError
-    from gpsr_deploy.jobs import Job
-    from gpsr_deploy.journal import NAME, Journal
+    from gpsr_deploy.pictures.jobs import Job
+    from gpsr_deploy.pictures.journal import NAME, Journal
 
 FOLDER = harness.folder()
 OUT = Path(FOLDER.name)

@@ -10,7 +10,7 @@ import harness
 
 with harness.watched():
     from gpsr_deploy.errors import InputUnreadable
-    from gpsr_deploy.images import checks
+    from gpsr_deploy.media.images import checks
 
 
 def png(data: bytes) -> None:

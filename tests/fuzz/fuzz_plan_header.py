@@ -8,8 +8,8 @@ import re
 import harness
 
 with harness.watched():
-    from gpsr_deploy import engine_file
     from gpsr_deploy.errors import ModelRefused
+    from gpsr_deploy.model_files import engine as engine_file
     from gpsr_deploy.spec import ENGINE_RUNTIMES
 
 

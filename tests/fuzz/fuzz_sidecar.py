@@ -11,8 +11,8 @@ import shlex
 import harness
 
 with harness.watched():
-    from gpsr_deploy import engine_file
     from gpsr_deploy.errors import ModelRefused
+    from gpsr_deploy.model_files import engine as engine_file
     from gpsr_deploy.spec import EngineSpec
 
 PLAIN = re.compile(r"[A-Za-z0-9_.,=/ -]*")

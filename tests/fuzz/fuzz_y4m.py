@@ -9,7 +9,7 @@ import harness
 
 with harness.watched():
     from gpsr_deploy.errors import InputUnreadable, OutputUnwritable
-    from gpsr_deploy.video import y4m
+    from gpsr_deploy.media.video import y4m
 
 LARGEST = 1 << 20
 """Samples of a frame that is read here: a header may claim millions, which are honest work."""

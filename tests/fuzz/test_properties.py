@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpsr_deploy.errors import GpsrError, InputUnreadable, ModelRefused, printable
-from gpsr_deploy.images import checks
+from gpsr_deploy.media.images import checks
+from gpsr_deploy.media.video import y4m
 from gpsr_deploy.spec import Costs
-from gpsr_deploy.video import y4m
 
 CHUNKS = st.lists(st.tuples(st.binary(min_size=4, max_size=4), st.binary(max_size=40)), max_size=8)
 

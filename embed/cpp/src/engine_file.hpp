@@ -1,4 +1,4 @@
-// A plan and its sidecar, and what makes an engine unusable here: gpsr_deploy/engine_file.py in C++. Needs no TensorRT,
+// A plan and its sidecar, and what makes an engine unusable here: gpsr_deploy/model_files/engine.py in C++. Needs no TensorRT,
 // no GPU.
 //
 // A plan is native code to whoever deserialises it: nothing does before `read_engine` has found its SHA-256 in the

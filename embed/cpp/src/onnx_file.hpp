@@ -1,4 +1,4 @@
-// The spec inside an ONNX file, and what makes such a file unsafe: gpsr_deploy/onnx_file.py in C++, without a library
+// The spec inside an ONNX file, and what makes such a file unsafe: gpsr_deploy/model_files/onnx.py in C++, without a library
 // for it.
 #pragma once
 

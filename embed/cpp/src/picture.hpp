@@ -1,4 +1,4 @@
-// Interleaved pixels to planes of floats and back: gpsr_deploy/upscale.py's arithmetic, to the last bit.
+// Interleaved pixels to planes of floats and back: gpsr_deploy/upscaling/upscale.py's arithmetic, to the last bit.
 #pragma once
 
 #include "spec.hpp"

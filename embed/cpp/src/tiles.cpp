@@ -1,4 +1,4 @@
-// Tile geometry, step by step as gpsr_deploy/tiles.py.
+// Tile geometry, step by step as gpsr_deploy/upscaling/tiles.py.
 #include "tiles.hpp"
 
 #include "error.hpp"

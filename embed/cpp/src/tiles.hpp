@@ -1,4 +1,4 @@
-// Tile geometry: gpsr_deploy/tiles.py in C++, pure, in LR pixels. No pictures, no I/O.
+// Tile geometry: gpsr_deploy/upscaling/tiles.py in C++, pure, in LR pixels. No pictures, no I/O.
 #pragma once
 
 #include "spec.hpp"

@@ -1,4 +1,4 @@
-// The only loop over tiles, with the rules of gpsr_deploy/upscale.py.
+// The only loop over tiles, with the rules of gpsr_deploy/upscaling/upscale.py.
 #include "upscale.hpp"
 
 #include "error.hpp"

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from test_spec import ENGINE, FIELDS, HOSTILE, changed
+from specs import ENGINE, FIELDS, HOSTILE, changed
 
 from gpsr_deploy.spec import Costs, SRSpec
 

@@ -1,0 +1,1 @@
+"""ONNX and profile -> engine: build, proof and sidecar in one go."""

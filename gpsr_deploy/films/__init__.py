@@ -1,0 +1,1 @@
+"""One film in, one out, frame by frame."""
