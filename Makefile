@@ -20,14 +20,20 @@ check: .venv/.develops ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# What measures time or memory runs after the rest, with nothing beside it.
+TESTS := $(BIN)/python -m pytest
+ABREAST := -n auto --maxprocesses 8 --dist worksteal
+
 test: check ## lint, types, import contracts, tests
-	$(BIN)/python -m pytest
+	$(TESTS) $(ABREAST) -m 'not slow and not gpu and not alone'
+	$(TESTS) -m 'alone and not slow and not gpu'
 
 slow: .venv/.develops ## the tests that need minutes, or the data sets
-	$(BIN)/python -m pytest -m slow
+	$(TESTS) $(ABREAST) -m 'slow and not gpu and not alone'
+	$(TESTS) -m 'alone and slow and not gpu'
 
 faults: .venv/.develops ## every fault of tests/faults, each in a process of its own, and a table of them
-	$(BIN)/python -m pytest tests/faults/test_faults.py -m 'slow or not slow' --durations=0 --durations-min=60
+	$(TESTS) $(ABREAST) tests/faults/test_faults.py -m 'slow or not slow' --durations=0 --durations-min=60
 
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 1

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import hypothesis
 import numpy as np
 import pytest
+import surroundings
 from networks import with_noise
 from numpy.typing import NDArray
+from once import once
 
 from gpsr_deploy import samples
 from gpsr_deploy.spec import SRSpec
@@ -19,15 +21,34 @@ from gpsr_deploy.spec import SRSpec
 if TYPE_CHECKING:
     from gpsr_deploy.network.gpsr import GPSR
 
-# Pictures are tiny here: threads would spin for each other, ten times as long as the work on a busy machine.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# The same examples in every run, and no limit on their time: a busy machine must not fail a test.
-hypothesis.settings.register_profile("here", deadline=None, derandomize=True)
+# The same examples in every run, with or without CI, and no limit on their time: a busy machine must not fail a test.
+hypothesis.settings.register_profile(
+    "here",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
 hypothesis.settings.load_profile("here")
 
 
+def pytest_sessionstart() -> None:
+    surroundings.settle()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not any(item.get_closest_marker("gpu") for item in session.items):
+        surroundings.hide_gpus()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    surroundings.seed()  # once more: what fixtures drew depends on which of them were there already
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    surroundings.seed()
     if item.get_closest_marker("gpu"):
         import torch
 
@@ -56,30 +77,35 @@ def nano() -> GPSR:
 
 
 @pytest.fixture(scope="session")
-def checkpoint_path(nano: GPSR, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint_path(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """`nano` as a checkpoint."""
     from gpsr_deploy.model_files import checkpoint as checkpoint_file
 
-    path = tmp_path_factory.mktemp("checkpoint") / "nano.safetensors"
-    checkpoint_file.save(nano, path, member="nano", training={"data": "none"})
-    return path
+    def make(folder: Path) -> None:
+        nano: GPSR = request.getfixturevalue("nano")
+        checkpoint_file.save(nano, folder / "nano.safetensors", member="nano", training={"data": "none"})
+
+    return once(tmp_path_factory, "checkpoint", make) / "nano.safetensors"
 
 
 @pytest.fixture(scope="session")
-def onnx_path(nano: GPSR, checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def onnx_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """`nano`, folded, as an ONNX file with a spec: what export/to_onnx.py writes, without its measurements."""
-    import to_onnx
-    from gpsr_deploy.model_files import checkpoint as checkpoint_file
-    from gpsr_deploy.model_files import onnx as onnx_file
-    from gpsr_deploy.network.folds import fold
 
-    info = checkpoint_file.read_info(checkpoint_path)
-    spec = SRSpec(
-        name=info.name, scale=4, halo=24, multiple_of=3, tiling="aligned", dtype="fp32", checkpoint_sha256=info.sha256
-    )
-    path = tmp_path_factory.mktemp("onnx") / "nano.onnx"
-    path.write_bytes(onnx_file.stamped(to_onnx.to_graph(fold(nano), "fp32"), spec))
-    return path
+    def make(folder: Path) -> None:
+        import to_onnx
+        from gpsr_deploy.model_files import checkpoint as checkpoint_file
+        from gpsr_deploy.model_files import onnx as onnx_file
+        from gpsr_deploy.network.folds import fold
+
+        info = checkpoint_file.read_info(checkpoint_path)
+        spec = SRSpec(
+            name=info.name, scale=4, halo=24, multiple_of=3, tiling="aligned", dtype="fp32", checkpoint_sha256=info.sha256
+        )  # fmt: skip
+        graph = to_onnx.to_graph(fold(request.getfixturevalue("nano")), "fp32")
+        (folder / "nano.onnx").write_bytes(onnx_file.stamped(graph, spec))
+
+    return once(tmp_path_factory, "onnx", make) / "nano.onnx"
 
 
 @pytest.fixture(scope="session")

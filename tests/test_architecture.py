@@ -1,9 +1,10 @@
 """What DESIGN holds the tree to, beyond the import contracts of pyproject.toml."""
 
 import ast
+import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -63,13 +64,24 @@ def test_infer_never_imports_torch(tmp_path: Path):
     assert not loaded_after(code) & {"torch", "openvino", "skimage", "scipy", "cv2", "PIL"}
 
 
-def test_help_comes_within_a_fifth_of_a_second():
-    seconds = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "gpsr_deploy", "--help"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - begin)
-    assert min(seconds) < 0.2
+STANDARD = "import argparse, dataclasses, json, logging, pathlib, typing"
+STANDARD_SECONDS = 0.07
+"""CPU time that this took where help took 0.13 s. A machine that is slower, or shares its cores, takes longer for both."""
+
+
+def test_help_comes_within_a_fifth_of_a_second(tmp_path: Path):
+    """Of CPU time, with byte code that an earlier run has kept, as pip keeps it."""
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+
+    def seconds(*words: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    runs = [(seconds("-m", "gpsr_deploy", "--help"), seconds("-c", STANDARD)) for _ in range(5)]
+    of_help, of_python = map(min, zip(*runs, strict=True))
+    assert of_help < 0.2 * max(1.0, of_python / STANDARD_SECONDS)
 
 
 GATES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from project import ROOT
+from project import DATA, ROOT
 
 from gpsr_deploy import models, samples
 from gpsr_deploy.backends import open_backend
@@ -17,7 +17,7 @@ from gpsr_deploy.upscaling.upscale import Tiling, upscale
 
 WEIGHTS = ROOT / "weights" / "gpsr_nano_x4.safetensors"
 SCALES = sorted(models.SHIPPED)
-SETS = ROOT.parent / "shared" / "data"
+SET5 = DATA / "Set5"
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +112,12 @@ def test_the_models_of_the_package_are_those_of_its_checksums():
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [models.shipped(4), WEIGHTS], ids=["onnxruntime", "torch"])
 def test_set5_is_well_above_bicubic(model: Path, capsys):
-    if not SETS.is_dir():
-        pytest.skip(f"the test sets are not here: no folder {SETS}")
+    if not SET5.is_dir():
+        pytest.skip(f"the test sets are not here: no folder {SET5}")
     import evaluate
 
     with open_backend(model) as backend:
-        score = evaluate.evaluate(SETS / "Set5", evaluate.model(backend, Tiling(whole=True)), scale=4)
+        score = evaluate.evaluate(SET5, evaluate.model(backend, Tiling(whole=True)), scale=4)
     assert score.images == 5
     assert score.psnr >= 30.5
 

@@ -16,14 +16,6 @@ KINDS = pytest.mark.parametrize("kind", [DeviceMemory, PinnedMemory])
 
 
 @pytest.fixture
-def gpu():
-    """A GPU on which nothing forbidden happens and nothing is left."""
-    made = Gpu()
-    with doubles.checked(made):
-        yield made
-
-
-@pytest.fixture
 def cuda(gpu):
     return Cuda(gpu)
 
@@ -332,86 +324,3 @@ def test_each_step_of_a_capture_may_fail(gpu, cuda, call):
         with stream.capture() as captured:
             pass
         captured[0].close()
-
-
-# --- the double is like the real one, and as strict as it says ---
-
-NOTHING = (real.cudaStream_t(), real.cudaEvent_t())
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("cudaGetDeviceCount", ()),
-        ("cudaSetDevice", (0,)),
-        ("cudaGetDeviceProperties", (0,)),
-        ("cudaMemGetInfo", ()),
-        ("cudaMalloc", (100,)),
-        ("cudaFree", (0,)),
-        ("cudaHostAlloc", (100, 0)),
-        ("cudaFreeHost", (0,)),
-        ("cudaStreamCreateWithFlags", (1,)),
-        ("cudaStreamDestroy", NOTHING[:1]),
-        ("cudaStreamSynchronize", NOTHING[:1]),
-        ("cudaStreamWaitEvent", (*NOTHING, 0)),
-        ("cudaStreamBeginCapture", (NOTHING[0], real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)),
-        ("cudaStreamEndCapture", NOTHING[:1]),
-        ("cudaMemcpyAsync", (1, 2, 3, real.cudaMemcpyKind.cudaMemcpyHostToDevice, NOTHING[0])),
-        ("cudaEventCreateWithFlags", (0,)),
-        ("cudaEventDestroy", NOTHING[1:]),
-        ("cudaEventRecord", NOTHING[::-1]),
-        ("cudaEventSynchronize", NOTHING[1:]),
-        ("cudaEventElapsedTime", NOTHING[1:] * 2),
-        ("cudaGraphInstantiate", (real.cudaGraph_t(), 0)),
-        ("cudaGraphDestroy", (real.cudaGraph_t(),)),
-        ("cudaGraphLaunch", (real.cudaGraphExec_t(), NOTHING[0])),
-        ("cudaGraphExecDestroy", (real.cudaGraphExec_t(),)),
-    ],
-)
-def test_the_double_answers_in_the_form_of_the_real_one(name, arguments):
-    """Which, without a driver, says so everywhere, and takes what it is given by type alone."""
-    if real.cudaGetDeviceCount()[0] != real.cudaError_t.cudaErrorInsufficientDriver:
-        pytest.skip("there is a driver, which would take the arguments at their word")
-    gpu, status = Gpu(), real.cudaError_t.cudaErrorInsufficientDriver
-    gpu.answers[name] = status
-    if name in ("cudaGraphDestroy", "cudaGraphExecDestroy", "cudaStreamEndCapture"):
-        stream = gpu.cudaSetDevice(0) and gpu.cudaStreamCreateWithFlags(1)[1]
-        gpu.cudaStreamBeginCapture(stream, real.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
-        gpu.answers.clear()
-        captured = gpu.cudaStreamEndCapture(stream)
-        if name == "cudaStreamEndCapture":
-            assert len(captured) == len(real.cudaStreamEndCapture(*arguments))
-            return
-        handle = captured[1] if name == "cudaGraphDestroy" else gpu.cudaGraphInstantiate(captured[1], 0)[1]
-        assert len(getattr(gpu, name)(handle)) == len(getattr(real, name)(*arguments)) == 1
-        return
-    assert getattr(gpu, name)(*arguments) == getattr(real, name)(*arguments)
-
-
-def test_every_call_of_the_double_is_compared():
-    marks = test_the_double_answers_in_the_form_of_the_real_one.pytestmark
-    compared = {name for name, _ in marks[0].args[1]}
-    assert {name for name, value in vars(Gpu).items() if name.startswith("cuda") and callable(value) and not isinstance(value, type)} == compared  # fmt: skip
-
-
-def test_the_double_notices_what_is_forbidden():
-    gpu = Gpu()
-    cuda = Cuda(gpu)
-    stream, memory, pinned = cuda.stream(), DeviceMemory(cuda, 40), PinnedMemory(cuda, 40)
-    stream.copy(memory.address, pinned.address, 40, to_device=True)
-    pinned.floats((10,))[:] = 1
-    memory.close()
-    stream.synchronize()
-    assert "cudaFree of memory that queued work uses" in gpu.faults
-    assert "pinned memory was changed before the copy of it began" in gpu.faults
-    assert "a use of memory that is freed, or never was" in gpu.faults
-    stream.close()
-    with pytest.raises(ModelRefused):
-        stream.synchronize()
-    assert "a use of a stream that is destroyed" in gpu.faults
-    gpu.cudaFree(memory.address)
-    assert "cudaFree of what is not there" in gpu.faults
-    assert gpu.leftovers() == {"memory": 1}
-    np.ctypeslib.as_array((np.ctypeslib.ctypes.c_ubyte * 41).from_address(pinned.address))[40] = 1
-    pinned.close()
-    assert "a write beyond pinned memory" in gpu.faults

@@ -11,14 +11,13 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from films import COMMAND, ffmpeg, gpsr, moving, nearest_onnx, see, shrunk, write
+from films import COMMAND, by_ffmpeg, environment, gpsr, moving, nearest_onnx, see, shrunk, write
 
 from gpsr_deploy.cli import main
 from gpsr_deploy.media.video import y4m
@@ -31,11 +30,12 @@ def engine(tmp_path: Path) -> Path:
     return nearest_onnx(tmp_path)
 
 
-def shell(line: str, **options) -> subprocess.CompletedProcess:
-    """A line as typed into bash, which fails if any part of its pipes fails."""
+def shell(line: str, folder: Path, *, within: float = 300) -> subprocess.CompletedProcess:
+    """A line as typed into bash in a folder, with ffmpeg at hand; it fails if any part of its pipes fails."""
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line], capture_output=True, timeout=120, check=False, **options
-    )
+        ["bash", "-o", "pipefail", "-c", line], cwd=folder, env=environment(folder),
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=within, check=False,
+    )  # fmt: skip
 
 
 def test_a_film_becomes_four_times_larger(tmp_path: Path, engine: Path):
@@ -95,12 +95,13 @@ def test_contradictions_are_usage(arguments: list[str], capfd):
     "pixel_format", ["yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p12le", "gray10le"]
 )
 def test_y4m_through_pipes_between_two_ffmpegs(tmp_path: Path, engine: Path, pixel_format: str):
+    write(tmp_path / "in.mkv", moving(5, height=36, width=48), rate=Fraction(5))
     line = (
-        f"{ffmpeg()} -v error -f lavfi -i gradients=s=48x36:r=5:d=1:seed=3 -pix_fmt {pixel_format} -strict -1 -f yuv4mpegpipe -"
-        f" | tee {tmp_path}/in.y4m | {TYPED} - -o - --engine {engine} --matrix 601"
-        f" | tee {tmp_path}/out.y4m | {ffmpeg()} -v error -i - -c:v ffv1 {tmp_path}/out.mkv"
+        f"ffmpeg -v error -i in.mkv -pix_fmt {pixel_format} -strict -1 -f yuv4mpegpipe -"
+        f" | tee in.y4m | {TYPED} - -o - --engine {engine.name} --matrix 601"
+        " | tee out.y4m | ffmpeg -v error -i - -c:v ffv1 out.mkv"
     )
-    ended = shell(line)
+    ended = shell(line, tmp_path)
     assert ended.returncode == 0, ended.stderr
     before, after = frames_of(tmp_path / "in.y4m"), frames_of(tmp_path / "out.y4m")
     assert after[0].coding == before[0].coding
@@ -122,28 +123,26 @@ def frames_of(path: Path):
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "rgb24", "gray", "yuv422p10le"])
 def test_raw_video_both_ways(tmp_path: Path, engine: Path, pixel_format: str):
     line = (
-        f"{ffmpeg()} -v error -f lavfi -i testsrc2=s=48x36:r=5:d=1 -pix_fmt {pixel_format} -f rawvideo -"
-        f" | {TYPED} - -o - --raw --raw-size 36x48 --raw-format {pixel_format} --raw-fps 5 --engine {engine}"
-        f" | {ffmpeg()} -v error -f rawvideo -s 192x144 -r 5 -pix_fmt {pixel_format} -i - -c:v ffv1 {tmp_path}/out.mkv"
+        f"ffmpeg -v error -f lavfi -i testsrc2=s=48x36:r=5:d=1 -pix_fmt {pixel_format} -f rawvideo -"
+        f" | {TYPED} - -o - --raw --raw-size 36x48 --raw-format {pixel_format} --raw-fps 5 --engine {engine.name}"
+        f" | ffmpeg -v error -f rawvideo -s 192x144 -r 5 -pix_fmt {pixel_format} -i - -c:v ffv1 out.mkv"
     )
-    ended = shell(line)
+    ended = shell(line, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert len(see(tmp_path / "out.mkv").frames) == 5
 
 
 def test_a_film_into_a_pipe_and_a_pipe_into_a_film(tmp_path: Path, engine: Path):
-    path = write(tmp_path / "in.mkv", moving(4), sound=True)
-    line = (
-        f"{TYPED} {path} -o - --engine {engine} --json | {TYPED} - -o {tmp_path}/out.mkv --engine {engine} -c ffv1 -q"
-    )
-    ended = shell(line)
+    write(tmp_path / "in.mkv", moving(4), sound=True)
+    made = f"--engine {engine.name}"
+    ended = shell(f"{TYPED} in.mkv -o - {made} --json | {TYPED} - -o out.mkv {made} -c ffv1 -q", tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stderr.splitlines()[-1])["frames"] == 4  # stdout carries frames
     assert see(tmp_path / "out.mkv").size == (18 * 16, 24 * 16)
 
 
 def test_a_y4m_file_is_read_whatever_its_name(tmp_path: Path, engine: Path):
-    subprocess.run([ffmpeg(), "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=48x36:r=5:d=1", "-f", "yuv4mpegpipe", str(tmp_path / "film")], check=True)  # fmt: skip
+    by_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=48x36:r=5:d=1", "-f", "yuv4mpegpipe", tmp_path / "film")
     found = gpsr(tmp_path / "film", "-o", tmp_path / "out.mkv", "--engine", engine)
     assert found.returncode == 0, found.stderr
     assert len(see(tmp_path / "out.mkv").frames) == 5
@@ -179,17 +178,15 @@ def endless(seconds: float = 0.01) -> str:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
-def test_a_dead_reader_ends_it_with_4_and_soon(engine: Path, seconds: float):
+def test_a_dead_reader_ends_it_with_4_and_soon(tmp_path: Path, engine: Path, seconds: float):
     line = (
-        f"{sys.executable} -c {shlex.quote(endless(seconds))} 2>/dev/null"
-        f" | {TYPED} - -o - --engine {engine} --no-dedupe | head -c 20000 >/dev/null; echo ${{PIPESTATUS[1]}}"
+        f"{shlex.join([sys.executable, '-c', endless(seconds)])} 2>/dev/null"
+        f" | {TYPED} - -o - --engine {engine.name} --no-dedupe | head -c 20000 >/dev/null; echo ${{PIPESTATUS[1]}}"
     )
-    begin = time.monotonic()
-    ended = shell(line)
+    ended = shell(line, tmp_path, within=60)  # by itself it has no end
     assert ended.stdout.strip() == b"4", ended.stderr
     assert b"Traceback" not in ended.stderr
     assert b"Fatal" not in ended.stderr
-    assert time.monotonic() - begin < 30
 
 
 def test_a_dead_reader_is_noticed_while_the_writer_before_hangs(engine: Path):
@@ -208,7 +205,7 @@ def test_a_dead_reader_is_noticed_while_the_writer_before_hangs(engine: Path):
         assert process.stdout.readline().startswith(b"YUV4MPEG2 W96 H72")
         process.stdout.close()
         os.write(writing, b"FRAME\n" + bytes(18 * 24 * 3 // 2))
-        assert process.wait(timeout=30) == 4
+        assert process.wait(timeout=120) == 4
         assert process.stderr is not None
         assert process.stderr.read() == b""
     finally:
@@ -238,7 +235,7 @@ def test_a_terminal_shows_frames_a_second_and_the_time_left(tmp_path: Path, engi
         while part := os.read(ours, 4096):
             shown += part
     os.close(ours)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
     assert re.search(rb"in\.mkv: .*[0-9]+/60 \[[0-9:]+<[0-9:?]+, +[0-9.?]+(frame/s|s/frame)", shown), shown
 
 

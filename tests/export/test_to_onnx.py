@@ -64,6 +64,7 @@ class SeesAll:
 
     profile = None
     runtime = device = "fake"
+    precision = "fp32"
     bytes_per_pixel = 1000
     spec = SRSpec(name="f", scale=4, halo=3, multiple_of=3, tiling="aligned", dtype="fp32", checkpoint_sha256="0" * 64)
 

@@ -98,45 +98,45 @@ CLAUSES: dict[str, tuple[str, ...]] = {
 }
 
 ELSEWHERE: dict[str, tuple[str, ...]] = {
-    "too many pixels for the output": ("test_images.py::test_output_pixels_have_a_limit",),
+    "too many pixels for the output": ("media/images/test_check_output.py::test_output_pixels_have_a_limit",),
     "garbage under alpha": ("faults/test_whole_runs.py::test_flat_alpha_stays_flat_and_hidden_colours_do_not_show",),
     "SIGKILL": (
         "faults/test_kills.py::test_killed_at_any_moment_no_file_is_half_and_a_later_run_cleans_up",
-        "test_images.py::test_a_kill_leaves_only_what_the_next_run_clears",
+        "media/images/test_writing.py::test_a_kill_leaves_only_what_the_next_run_clears",
     ),
     "a folder that is interrupted": (
-        "test_journal.py::test_a_killed_run_goes_on_where_it_ended_and_gives_the_same_files",
+        "pictures/test_journal.py::test_a_killed_run_goes_on_where_it_ended_and_gives_the_same_files",
     ),
     "two processes with one output": (
         "faults/test_whole_runs.py::test_two_processes_with_one_output_give_one_whole_result",
     ),
-    "fp16 overflow": ("test_export.py::test_weights_that_overflow_in_fp16_leave_no_file",),
+    "fp16 overflow": ("export/test_to_onnx.py::test_weights_that_overflow_in_fp16_leave_no_file",),
     "a cut film, damaged packets": (
-        "test_video_faults.py::test_a_cut_mkv_is_made_as_far_as_it_goes_and_what_is_missing_is_said",
-        "test_video_faults.py::test_packets_that_cannot_be_decoded_are_dropped_and_counted",
+        "films/test_faults.py::test_a_cut_mkv_is_made_as_far_as_it_goes_and_what_is_missing_is_said",
+        "films/test_faults.py::test_packets_that_cannot_be_decoded_are_dropped_and_counted",
     ),
     "times, sound, colours kept": (
-        "test_video_film.py::test_times_are_kept_exactly",
-        "test_video_film.py::test_sound_is_copied_packet_by_packet",
-        "test_video_film.py::test_odd_sizes_are_kept",
-        "test_video_colour.py::test_untagged_films_go_by_their_size",
+        "films/test_film.py::test_times_are_kept_exactly",
+        "films/test_film.py::test_sound_is_copied_packet_by_packet",
+        "films/test_film.py::test_odd_sizes_are_kept",
+        "media/video/test_colour.py::test_untagged_films_go_by_their_size",
     ),
     "a film that is killed, and resumed": (
-        "test_video_segments.py::test_after_kill_9_resume_gives_the_film_of_a_run_that_was_not_killed",
-        "test_video_segments.py::test_resume_with_another_input_or_engine_or_option_is_refused_with_the_difference",
+        "media/video/test_segments.py::test_after_kill_9_resume_gives_the_film_of_a_run_that_was_not_killed",
+        "media/video/test_segments.py::test_resume_with_another_input_or_engine_or_option_is_refused_with_the_difference",
     ),
     "another TensorRT or GPU": (
-        "test_engine_file.py::test_another_release_is_refused_with_both_and_the_command",
-        "test_engine_file.py::test_another_gpu_is_refused_with_both_and_the_command",
+        "model_files/test_engine_here.py::test_another_release_is_refused_with_both_and_the_command",
+        "model_files/test_engine_here.py::test_another_gpu_is_refused_with_both_and_the_command",
     ),
     "kill and resume": (
-        "test_training.py::test_a_process_killed_with_sigkill_and_resumed_gives_the_same_bits",
-        "test_training.py::test_a_run_killed_and_resumed_gives_the_same_bits",
+        "train/test_resume.py::test_a_process_killed_with_sigkill_and_resumed_gives_the_same_bits",
+        "train/test_resume.py::test_a_run_killed_and_resumed_gives_the_same_bits",
         "faults/test_kills.py::test_killed_at_any_moment_no_file_is_half_and_a_later_run_cleans_up",
     ),
     "a loss that is not finite": (
-        "test_training.py::test_a_step_whose_loss_is_not_finite_is_skipped_and_counted",
-        "test_training.py::test_a_loss_that_stays_not_finite_stops_the_run",
+        "train/test_not_finite.py::test_a_step_whose_loss_is_not_finite_is_skipped_and_counted",
+        "train/test_not_finite.py::test_a_loss_that_stays_not_finite_stops_the_run",
     ),
 }
 """Clauses that need more than one process and one folder: the tests that provoke them, under tests/."""

@@ -29,7 +29,7 @@ class Signal:
     again: float | None = None
     """Seconds after which it is sent once more."""
     within: float = 3.5
-    """Seconds in which the command must end after it: two, and some for a machine that is busy with other things."""
+    """Seconds that the command may take after it, by itself: two, and some for what watches them to be exact enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

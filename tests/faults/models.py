@@ -16,6 +16,7 @@ import onnx.numpy_helper
 
 from faults import made
 from faults.fault import Content, Fault, picture
+from gpsr_deploy import models
 from gpsr_deploy.model_files import onnx as onnx_file
 
 PHOTO = made.later(made.photo_file, "PNG")
@@ -188,7 +189,7 @@ GRAPHS = [
         made.later(made.model, lambda found: setattr(found.graph.input[0], "name", "input")), "inputs and outputs",
     ),
     refused(
-        "the x8 model for x4", "another scale", lambda: (Path(onnx_file.__file__).parent / "models" / "gpsr_nano_x8.onnx").read_bytes(), "-s 4",
+        "the x8 model for x4", "another scale", lambda: models.shipped(8).read_bytes(), "-s 4",
         command=[*INFER, "-s", "4"],
     ),
     Fault(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-Moment = Callable[[int, Path], bool]
+from own_time import cpu, read
 
-TICKS = os.sysconf("SC_CLK_TCK")
+Moment = Callable[[int, Path], bool]
 
 
 def loading(library: str) -> Moment:
     """As soon as a library whose path holds this word is mapped: its import goes on for a while."""
 
     def now(pid: int, _folder: Path) -> bool:
-        return library in read(pid, "maps")
+        return library in read(Path(f"/proc/{pid}/maps"))
 
     return now
 
@@ -24,8 +23,7 @@ def busy(seconds: float) -> Moment:
     """Once so much CPU time was used that it must be inside the network, and not on the way to it."""
 
     def now(pid: int, _folder: Path) -> bool:
-        fields = read(pid, "stat").rpartition(")")[2].split()
-        return len(fields) > 12 and (int(fields[11]) + int(fields[12])) / TICKS > seconds
+        return cpu(pid) > seconds
 
     return now
 
@@ -35,13 +33,11 @@ def reading(name: str, seconds: float = 0.5) -> Moment:
     since: list[float] = []
 
     def now(pid: int, folder: Path) -> bool:
-        fields = read(pid, "stat").rpartition(")")[2].split()
-        if len(fields) < 13 or folder / name not in opened(pid):
+        if folder / name not in opened(pid):
             since.clear()
             return False
-        used = (int(fields[11]) + int(fields[12])) / TICKS
-        since.append(used)
-        return used - since[0] > seconds
+        since.append(cpu(pid))
+        return since[-1] - since[0] > seconds
 
     return now
 
@@ -53,14 +49,6 @@ def writing(pattern: str, least: int = 1) -> Moment:
         return any(size(path) >= least for path in folder.glob(pattern))
 
     return now
-
-
-def read(pid: int, name: str) -> str:
-    """A file of /proc about the process; nothing where it has ended."""
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text()
-    except OSError:
-        return ""
 
 
 def opened(pid: int) -> set[Path]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import numpy as np
 from PIL import Image
@@ -43,6 +44,7 @@ class Nearest:
     spec: SRSpec = SRSpec(name="nearest", scale=SCALE, halo=0, multiple_of=1, tiling="aligned", dtype="fp32", checkpoint_sha256="0" * 64)  # fmt: skip
     profile: Profile | None = None
     runtime: str = "nearest"
+    precision: str = "fp32"
     device: str = "cpu"
     bytes_per_pixel: int = 100
 

@@ -185,6 +185,7 @@ ENVIRONMENT = [
             "no PATH": {"PATH": None},
             "no asserts": {"PYTHONOPTIMIZE": "2"},
             "no byte code": {"PYTHONDONTWRITEBYTECODE": "1"},
+            "output without buffers": {"PYTHONUNBUFFERED": "1"},
             "libvips with one thread": {"VIPS_CONCURRENCY": "1"},
             "a terminal that is dumb": {"TERM": "dumb", "COLUMNS": "0", "NO_COLOR": "1"},
         }.items()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from own_time import OwnTime
 from project import ROOT
 
 from faults.fault import Circumstances, Content, Fault
@@ -51,7 +52,7 @@ class Ended:
     stderr: str
     seconds: float
     after: float
-    """Seconds from the signal on, where one was sent."""
+    """Seconds from the signal on, where one was sent: those that the process took by itself, however busy the machine."""
 
 
 def provoke(fault: Fault, folder: Path) -> Ended:
@@ -137,17 +138,21 @@ def run(fault: Fault, folder: Path) -> Ended:
             )
         )
         stack.callback(process.kill)
-        begin = sent = time.monotonic()
+        begin, own = time.monotonic(), None
         if fault.signal:
-            sent = send(fault, process, folder)
+            own = stack.enter_context(send(fault, process, folder))
         try:
             stdout, stderr = process.communicate(timeout=fault.within)
         except subprocess.TimeoutExpired:
             pytest.fail(f"it still runs after {fault.within} s")
-        now = time.monotonic()
+        seconds = time.monotonic() - begin
         said = terminal.said() if terminal else stderr
         return Ended(
-            code=process.returncode, stdout=text(stdout), stderr=text(said), seconds=now - begin, after=now - sent
+            code=process.returncode,
+            stdout=text(stdout),
+            stderr=text(said),
+            seconds=seconds,
+            after=own.seconds if own else 0.0,
         )
 
 
@@ -182,21 +187,22 @@ def text(content: bytes | None) -> str:
     return (content or b"").decode("utf-8", "backslashreplace").replace("\r\n", "\n")
 
 
-def send(fault: Fault, process: subprocess.Popen[bytes], folder: Path) -> float:
-    """Sends the fault's signal when it is time, and returns when that was."""
+@contextmanager
+def send(fault: Fault, process: subprocess.Popen[bytes], folder: Path) -> Iterator[OwnTime]:
+    """Sends the fault's signal when it is time; within: watches how long the process takes from then on."""
     assert fault.signal
     give_up = time.monotonic() + fault.within
     while not fault.signal.when(process.pid, folder):
         if process.poll() is not None or time.monotonic() > give_up:
             pytest.fail(f"the moment for the signal never came; the command ended with {process.poll()}")
         time.sleep(0.002)
-    process.send_signal(fault.signal.number)
-    sent = time.monotonic()
-    if fault.signal.again is not None:
-        time.sleep(fault.signal.again)
-        with suppress(ProcessLookupError):
-            process.send_signal(fault.signal.number)
-    return sent
+    with OwnTime(process.pid) as own:
+        process.send_signal(fault.signal.number)
+        if fault.signal.again is not None:
+            time.sleep(fault.signal.again)
+            with suppress(ProcessLookupError):
+                process.send_signal(fault.signal.number)
+        yield own
 
 
 class Terminal:
@@ -218,7 +224,7 @@ class Terminal:
         """All of it, once the process has ended."""
         os.close(self.inner)
         self._open = False
-        self._reader.join(5)
+        self._reader.join(60)
         return b"".join(self._chunks)
 
     def __enter__(self) -> Terminal:
@@ -254,7 +260,7 @@ def require_said(fault: Fault, ended: Ended) -> None:
     elif not fault.prints:
         assert not ended.stdout, told
     if fault.signal:
-        assert ended.after < fault.signal.within, f"{ended.after:.1f} s after the signal"
+        assert ended.after < fault.signal.within, f"{ended.after:.1f} s of its own after the signal"
 
 
 def require_left(fault: Fault, before: dict[str, object], after: dict[str, object]) -> None:

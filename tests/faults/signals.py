@@ -16,11 +16,18 @@ SIGINT, SIGTERM = signal.SIGINT, signal.SIGTERM
 INTERRUPTED = "interrupted"
 OLD = b"precious, though no picture"
 CLAUSE = "SIGINT and SIGTERM"
+ONE = ["--threads", "1"]
+"""So that the network is at work for as long on a machine of many cores."""
 
 
 def large() -> bytes:
-    """A picture that takes the network seconds."""
+    """A picture that takes the network, in one thread, most of a minute."""
     return cv2.imencode(".png", made.photo(1024, 1024))[1].tobytes()
+
+
+def middling() -> bytes:
+    """One that takes it some seconds, and a gibibyte where it is not cut."""
+    return cv2.imencode(".png", made.photo(512, 512))[1].tobytes()
 
 
 def interlaced() -> bytes:
@@ -40,25 +47,25 @@ def noise() -> bytes:
 FAULTS: list[Fault] = [
     *(
         Fault(
-            id=f"{number.name} in the network", clause=CLAUSE, files={"p.png": large, "p_x4.png": OLD}, command=["infer", "p.png", "--no-tile", "--overwrite", "-q"],
+            id=f"{number.name} in the network", clause=CLAUSE, files={"p.png": middling, "p_x4.png": OLD}, command=["infer", "p.png", "--no-tile", "--overwrite", "-q", *ONE],
             code=128 + number, signal=Signal(number=number, when=busy(1.5)),
         )
         for number in (SIGINT, SIGTERM)
     ),
     Fault(
-        id="SIGINT between tiles", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=130, says=INTERRUPTED,
+        id="SIGINT between tiles", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q", *ONE], code=130, says=INTERRUPTED,
         signal=Signal(number=SIGINT, when=busy(1.5)),
     ),
     Fault(
-        id="SIGINT twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=130,
+        id="SIGINT twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q", *ONE], code=130,
         signal=Signal(number=SIGINT, when=busy(1.5), again=0.02),
     ),
     Fault(
-        id="SIGTERM twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q"], code=143,
+        id="SIGTERM twice", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", "-q", *ONE], code=143,
         signal=Signal(number=SIGTERM, when=busy(1.5), again=0.02), slow=True,
     ),
     Fault(
-        id="SIGINT under a bar", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96"], code=130, says=INTERRUPTED,
+        id="SIGINT under a bar", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-t", "96", *ONE], code=130, says=INTERRUPTED,
         around=Circumstances(terminal=True), signal=Signal(number=SIGINT, when=busy(1.5)),
     ),
     Fault(
@@ -92,15 +99,15 @@ FAULTS: list[Fault] = [
         for number in (SIGINT, SIGTERM)
     ),
     Fault(
-        id="SIGTERM in a folder keeps what is done", clause=CLAUSE, files={"in/a.png": made.later(made.photo_file, "PNG"), "in/b.png": large}, command=["infer", "in", "-o", "out", "-q"], code=143,
+        id="SIGTERM in a folder keeps what is done", clause=CLAUSE, files={"in/a.png": made.later(made.photo_file, "PNG"), "in/b.png": large}, command=["infer", "in", "-o", "out", "-q", *ONE], code=143,
         leaves={"out/a.png": picture(48, 60), "out/.gpsr-run.jsonl": anything}, signal=Signal(number=SIGTERM, when=busy(2.0)),
     ),
     Fault(
-        id="SIGINT in a self-ensemble", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "-x", "--no-tile", "-q"], code=130,
+        id="SIGINT in a self-ensemble", clause=CLAUSE, files={"p.png": middling}, command=["infer", "p.png", "-x", "--no-tile", "-q", *ONE], code=130,
         signal=Signal(number=SIGINT, when=busy(3.0)), slow=True,
     ),
     Fault(
-        id="SIGINT in OpenVINO", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "--runtime", "openvino", "--no-tile", "-q"],
+        id="SIGINT in OpenVINO", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "--runtime", "openvino", "--no-tile", "-q", *ONE],
         code=130, signal=Signal(number=SIGINT, when=busy(4.0)), slow=True,
     ),
     Fault(

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from project import ROOT
 
 from faults import clauses, lists
 from faults.fault import Fault
-from faults.running import Ended, provoke
+from faults.running import provoke
 
 TESTS = ROOT / "tests"
-
-
-AT_ONCE = 2
 
 
 def named(fault: Fault) -> str:
@@ -31,32 +27,9 @@ def marked(fault: Fault) -> object:
     return pytest.param(fault, id=named(fault), marks=marks)
 
 
-@pytest.fixture(scope="module")
-def provoked(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[Ended]]]:
-    """The faults of this run by class and name, two at a time: most of each is a process that starts."""
-    chosen = [
-        item.callspec.params["fault"]
-        for item in request.session.items
-        if "fault" in getattr(item, "callspec", Chosen).params
-    ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {named(fault): pool.submit(provoke, fault, tmp_path_factory.mktemp("fault")) for fault in chosen}
-        pool.shutdown(cancel_futures=True)
-
-
-class Chosen:
-    """Of a test without parameters."""
-
-    params: dict[str, object] = {}
-
-
 @pytest.mark.parametrize("fault", list(map(marked, lists.FAULTS)))
-def test_a_fault_ends_with_its_code_in_one_line_and_loses_nothing(
-    fault: Fault, provoked: dict[str, Future[Ended]], record_property
-):
-    record_property("seconds", provoked[named(fault)].result().seconds)
+def test_a_fault_ends_with_its_code_in_one_line_and_loses_nothing(fault: Fault, tmp_path: Path, record_property):
+    record_property("seconds", provoke(fault, tmp_path).seconds)
 
 
 def test_no_two_faults_have_one_name():

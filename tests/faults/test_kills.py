@@ -29,7 +29,7 @@ SHORT_EXPORT = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "export")!r})
 import to_onnx
-from gpsr_deploy import parity
+from gpsr_deploy.proof import parity
 from gpsr_deploy.cli import program
 every = parity.photographs
 parity.photographs = lambda size: every(size)[:1]

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 import random
 import sys
 import tempfile
@@ -34,7 +35,7 @@ def watched() -> AbstractContextManager[object]:
 
 def folder() -> tempfile.TemporaryDirectory[str]:
     """For targets that read files: in memory, where the system has such a place, since they are written thousands of times."""
-    return tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None)
 
 
 VALUES = (None, True, False, 0, 1, -1, 2**31, 10**400, 0.5, 1e400, math.nan, "", "x", "\x1b[2J", "../x", "$(x)", "\ud800", "9" * 70, [], {}, [1, 1], {"a": 1})  # fmt: skip

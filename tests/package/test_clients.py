@@ -1,19 +1,22 @@
 """Programs that are not ours run our models: with our pixels, from folders that `gpsr-trt package` wrote, as docs/embedding says."""
 
-import importlib.util
+import functools
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import tomllib
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from films import ffmpeg, moving, nearest_onnx, see, write
+from films import by_ffmpeg, environment, moving, nearest_onnx, see, write
 from onnx import TensorProto, helper, numpy_helper
 from project import ROOT
 from triton_double import serving
@@ -29,7 +32,6 @@ from gpsr_deploy.upscaling import upscale
 from gpsr_deploy.upscaling.upscale import Tiling
 
 PAGES = ROOT / "docs" / "embedding"
-CMAKE = shutil.which("cmake") or shutil.which("cmake", path=str(Path(sys.executable).parent))
 
 
 def blocks(page: str, language: str = "sh") -> list[str]:
@@ -37,18 +39,20 @@ def blocks(page: str, language: str = "sh") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (PAGES / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def typed(line: str, folder: Path, **options) -> subprocess.CompletedProcess:
-    """A command that has to end well, as typed in a folder with our programs and ffmpeg on the path."""
-    bin = folder / ".bin"
-    bin.mkdir(exist_ok=True)
-    if not (bin / "ffmpeg").exists():
-        (bin / "ffmpeg").symlink_to(ffmpeg())
-    path = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)} | options.pop("env", {})
-    command = ["bash", "-o", "pipefail", "-c", line]
-    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False, timeout=500, **options)  # fmt: skip
+def typed(line: str, folder: Path, **changes: str) -> subprocess.CompletedProcess:
+    """A command that has to end well, as typed in a folder with our programs and ffmpeg on the path; `changes` of the environment."""
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], cwd=folder, env=environment(folder) | changes, stdin=subprocess.DEVNULL,
+        capture_output=True, check=False, timeout=500,
+    )  # fmt: skip
     assert ended.returncode == 0, f"{line}\n{ended.stdout.decode()}\n{ended.stderr.decode()}"
     return ended
+
+
+def absent(folder: Path, *programs: str) -> list[str]:
+    """Those of these programs that do not run there: none is found, or one that is only pyenv's way of saying so."""
+    tried = {name: ["bash", "-c", f"{name} --version"] for name in programs}
+    return [name for name, command in tried.items() if subprocess.run(command, env=environment(folder), capture_output=True, check=False).returncode]  # fmt: skip
 
 
 def expected(lr: np.ndarray, *, scale: int = 4) -> np.ndarray:
@@ -111,12 +115,12 @@ def test_the_lines_of_libraries_md_run_as_written_and_agree(here: Path, runtime:
 @pytest.mark.slow
 def test_node_agrees(here: Path, photo: np.ndarray):
     """npm fetches onnxruntime-node for it."""
-    if shutil.which("npm") is None:
-        pytest.skip("no Node.js with npm")
+    if missing := absent(here, "node", "npm"):
+        pytest.skip(f"no {', '.join(missing)} here")
     (program,) = blocks("libraries", "js")
     shutil.copy(models.shipped(4), here)
     (here / "enlarge.js").write_text(program)
-    typed("npm install --no-audit --no-fund onnxruntime-node", here, env={"ONNXRUNTIME_NODE_INSTALL_CUDA": "skip"})
+    typed("npm install --no-audit --no-fund onnxruntime-node", here, ONNXRUNTIME_NODE_INSTALL_CUDA="skip")
     lr = np.ascontiguousarray(photo[60:108, 90:150])
     (here / "photo.rgb").write_bytes(lr.tobytes())
     typed("node enlarge.js photo.rgb large.rgb 48 60", here)
@@ -161,7 +165,9 @@ def test_tritons_client_says_what_is_wrong(here: Path):
         assert (ended.returncode, ended.stderr.count("\n")) == (5, 1), ended.stderr
         return ended.stderr
 
-    assert "does not answer" in refused("127.0.0.1:9")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so that nobody else has the port; and nobody listens there
+        assert "does not answer" in refused(f"127.0.0.1:{silent.getsockname()[1]}")
     (here / "empty").mkdir()
     with serving(here / "empty") as server:
         assert "no model gpsr_nano_x4" in refused(server.url)
@@ -170,13 +176,33 @@ def test_tritons_client_says_what_is_wrong(here: Path):
 
 # --- ffmpeg and GStreamer ---
 
-GSTREAMER = pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="no GStreamer")
-PIPES = ["ffmpeg", pytest.param("gstreamer", marks=GSTREAMER)]
+ELEMENTS = ("decodebin", "qtdemux", "matroskademux", "avdec_h264", "avdec_ffv1", "videoconvert", "y4menc", "y4mdec", "x264enc", "matroskamux")  # fmt: skip
+"""Of GStreamer: those that come in plugins, for the films of these tests."""
+
+
+@functools.cache
+def missing_of_gstreamer() -> str:
+    """What keeps GStreamer from being tried here; nothing where all of it is there."""
+    if shutil.which("gst-launch-1.0") is None or shutil.which("gst-inspect-1.0") is None:
+        return "gst-launch-1.0 and gst-inspect-1.0"
+    absent = [
+        name for name in ELEMENTS if subprocess.run(["gst-inspect-1.0", "--exists", name], check=False).returncode
+    ]
+    return ", ".join(absent)
+
+
+@pytest.fixture(params=["ffmpeg", "gstreamer"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Both whose scripts are pipes; GStreamer only where it is whole, since nothing that pip fetches brings it."""
+    if request.param == "gstreamer" and missing_of_gstreamer():
+        pytest.skip(f"no {missing_of_gstreamer()}; docs/embedding/gstreamer.md tells what to install")
+    return request.param
+
+
 MATRIX = {"ffmpeg": 1, "gstreamer": 6}
 """H.273's numbers: BT.709, SMPTE 170M."""
 
 
-@pytest.mark.parametrize("target", PIPES)
 def test_the_commands_of_the_pipes_run_as_written(here: Path, target: str):
     lines = [line for block in blocks(target) for line in block.splitlines()]
     assert len(lines) == 3
@@ -191,13 +217,11 @@ def test_the_commands_of_the_pipes_run_as_written(here: Path, target: str):
 def colours_of(path: Path) -> np.ndarray:
     """The mean RGB of each frame, converted by ffmpeg as the film's tags say."""
     exact = "scale=flags=accurate_rnd+full_chroma_int+full_chroma_inp"
-    command = [ffmpeg(), "-v", "error", "-i", path, "-vf", exact, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-    pixels = subprocess.run(command, check=True, capture_output=True).stdout
+    pixels = by_ffmpeg("-i", path, "-vf", exact, "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
     size = see(path).size
     return np.frombuffer(pixels, np.uint8).reshape(-1, *size, 3).mean(axis=(1, 2))
 
 
-@pytest.mark.parametrize("target", PIPES)
 @pytest.mark.parametrize("matrix", [1, 6])
 def test_pipes_keep_colours_and_take_names_literally(tmp_path: Path, target: str, matrix: int):
     """With a network that changes each colour in its own way, so that a matrix that is wrong both ways shows, too."""
@@ -211,7 +235,7 @@ def test_pipes_keep_colours_and_take_names_literally(tmp_path: Path, target: str
     script = tmp_path / "folder with 'quotes' $(x)" / "film.sh"
     encoder = {"ffmpeg": "-c:v ffv1", "gstreamer": "x264enc pass=quant quantizer=1"}[target]
     names = {"SCRIPT": str(script), "FILM": str(film), "LARGE": str(large), "ENCODER": encoder}
-    typed('"$SCRIPT" "$FILM" "$LARGE"', tmp_path, env=names)
+    typed('"$SCRIPT" "$FILM" "$LARGE"', tmp_path, **names)
     wanted, found = colours_of(film) * factors, colours_of(large)
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).max() <= 2  # another matrix is 7 levels away and more
@@ -222,7 +246,6 @@ def test_pipes_keep_colours_and_take_names_literally(tmp_path: Path, target: str
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.endswith(".part")) == []
 
 
-@pytest.mark.parametrize("target", PIPES)
 @pytest.mark.parametrize(("height", "width"), [(47, 61), (48, 62), (46, 66), (45, 72)])
 def test_pipes_keep_every_pixel_of_frames_of_any_size(tmp_path: Path, target: str, height: int, width: int):
     """GStreamer's memory has gaps between such rows, which are no part of y4m."""
@@ -230,7 +253,7 @@ def test_pipes_keep_every_pixel_of_frames_of_any_size(tmp_path: Path, target: st
     frames = moving(3, height=height, width=width)
     write(tmp_path / "film.mkv", frames, matrix=MATRIX[target], colour_range=1)
     encoder = {"ffmpeg": "-c:v ffv1", "gstreamer": "x264enc pass=quant quantizer=1"}[target]
-    typed("out/film.sh film.mkv large.mkv", tmp_path, env={"ENCODER": encoder})
+    typed("out/film.sh film.mkv large.mkv", tmp_path, ENCODER=encoder)
     found = see(tmp_path / "large.mkv")
     assert (found.size, len(found.frames)) == ((4 * height, 4 * width), 3)
     for made, planes in zip(found.frames, frames, strict=True):
@@ -238,27 +261,37 @@ def test_pipes_keep_every_pixel_of_frames_of_any_size(tmp_path: Path, target: st
         assert np.abs(luma - planes[0]).mean() < 1
 
 
-@pytest.mark.parametrize("target", PIPES)
-def test_pipes_fail_where_one_of_them_fails(here: Path, target: str):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["text.mp4", "large.mkv"], {"ffmpeg": b"text.mp4", "gstreamer": b"ERROR: from element"}),
+        (["film.mp4", "large.mkv", "--tile", "nonsense"], b"argument -t/--tile"),
+        (["none.mp4", "large.mkv"], b"none.mp4: No such file"),
+        ([], b"usage: "),
+    ],
+    ids=["decoder", "network", "input", "words"],
+)
+def test_pipes_fail_where_one_of_them_fails(here: Path, target: str, arguments: list[str], says):
     package(target, nearest_onnx(here), here / "out")
     (here / "text.mp4").write_text("no film")
-    for arguments in (["text.mp4", "large.mkv"], ["film.mp4", "large.mkv", "--tile", "nonsense"], ["none.mp4", "large.mkv"], []):  # fmt: skip
-        path = f"{Path(ffmpeg()).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        ended = subprocess.run(["out/film.sh", *arguments], cwd=here, env=os.environ | {"PATH": path}, capture_output=True, check=False)  # fmt: skip
-        assert ended.returncode != 0
-    if target == "gstreamer":
-        assert not list(here.glob("large*"))
+    ended = subprocess.run(
+        ["out/film.sh", *arguments], cwd=here, env=environment(here), stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert (says[target] if isinstance(says, dict) else says) in ended.stderr  # and it is that one which failed
+    assert not list(here.glob("large*"))
 
 
 # --- C++ ---
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CMAKE is None, reason="no CMake")
 def test_the_commands_of_cpp_md_run_as_written(here: Path):
+    if missing := absent(here, "cmake", "c++"):
+        pytest.skip(f"no {', '.join(missing)} here")
     for line in blocks("cpp")[0].splitlines():
         typed(line, here)
-    frames = subprocess.run([ffmpeg(), "-v", "error", "-i", here / "film.mp4", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], check=True, capture_output=True).stdout  # fmt: skip
+    frames = by_ffmpeg("-i", here / "film.mp4", "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
     found = np.frombuffer((here / "large.rgb").read_bytes(), np.uint8).reshape(3, 360, 640, 3)
     with OpenVinoBackend(onnx_file.read(models.shipped(4))) as backend:
         for lr, sr in zip(np.frombuffer(frames, np.uint8).reshape(3, 90, 160, 3), found, strict=True):
@@ -271,8 +304,11 @@ def test_the_commands_of_cpp_md_run_as_written(here: Path):
 
 # --- VapourSynth ---
 
+VAPOURSYNTH = ("vapoursynth", "vapoursynth-mlrt-ort", "vapoursynth-bestsource")
+"""Distributions; those of plugins have no module to be found by."""
+
 PYTHON = "GPSR_VAPOURSYNTH_PYTHON"
-"""Names a Python that has vapoursynth, vapoursynth-mlrt-ort and vapoursynth-bestsource, where this one has not."""
+"""Names a Python that has them, where this one has not."""
 
 PROBE = """
 import ctypes, json, sys
@@ -314,9 +350,10 @@ with open(target, "wb") as file:
 def python_of_vapoursynth() -> str:
     if PYTHON in os.environ:
         return os.environ[PYTHON]
-    if all(map(importlib.util.find_spec, ("vapoursynth", "vapoursynth_mlrt_ort"))):
-        return sys.executable
-    pytest.skip(f"no VapourSynth with vs-mlrt's ort here; {PYTHON} can name a Python that has them")
+    installed = {found.name.replace("_", "-").lower() for found in metadata.distributions()}
+    if missing := sorted(set(VAPOURSYNTH) - installed):
+        pytest.skip(f"no {', '.join(missing)} in this Python; {PYTHON} can name one that has them")
+    return sys.executable
 
 
 @pytest.fixture
@@ -328,7 +365,10 @@ def through(tmp_path: Path, python_of_vapoursynth: str):
         (tmp_path / "lr.raw").write_bytes(np.ascontiguousarray(lr.transpose(2, 0, 1), np.float32).tobytes())
         height, width = lr.shape[:2]
         words = [python_of_vapoursynth, tmp_path / "probe.py", folder, tmp_path / "lr.raw", tmp_path / "sr.raw", height, width, json.dumps(options)]  # fmt: skip
-        ended = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+        home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / ".config")}  # whose plugins are none
+        ended = subprocess.run(
+            list(map(str, words)), env=os.environ | home, capture_output=True, text=True, check=False
+        )
         if "refused: " in ended.stderr:
             return ended.stderr.partition("refused: ")[2]
         assert ended.returncode == 0, ended.stderr
@@ -406,10 +446,10 @@ def test_the_commands_of_vapoursynth_md_run_as_written(here: Path, python_of_vap
     assert len(lines) == 2
     bin = Path(python_of_vapoursynth).parent
     home = {"HOME": str(here), "XDG_CONFIG_HOME": str(here / ".config")}
-    typed(f"'{bin / 'vapoursynth'}' config", here, env=home)
+    typed(f"'{bin / 'vapoursynth'}' config", here, **home)
     (here / ".bin/vspipe").symlink_to(bin / "vspipe")
     for line in lines:
-        typed(line, here, env=home)
+        typed(line, here, **home)
     found = see(here / "large.mkv")
     assert (found.size, len(found.frames), found.matrix) == ((360, 640), 3, 1)
     assert "audio" in found.packets
@@ -420,12 +460,14 @@ def test_vapoursynth_where_this_python_has_none(tmp_path: Path):
     """The tests above with a Python of its own, 3.12 or later, where pip fetches VapourSynth."""
     places = [*map(str, (Path.home() / ".pyenv/versions").glob("3.1*/bin")), os.environ["PATH"]]
     found = (shutil.which(f"python3.{minor}", path=os.pathsep.join(places)) for minor in (12, 13, 14))
-    python = next(filter(None, found), None)
+    able = (path for path in found if path and not subprocess.run([path, "-m", "ensurepip", "--version"], check=False).returncode)  # fmt: skip
+    python = next(able, None)
     if python is None:
-        pytest.skip("VapourSynth needs Python 3.12 or later")
+        pytest.skip("VapourSynth needs Python 3.12 or later, with venv and ensurepip; there is none here")
     subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
     own = tmp_path / "venv/bin/python"
-    wanted = ["vapoursynth>=74", "vapoursynth-mlrt-ort>=17", "vapoursynth-bestsource>=20"]
+    wanted = [name for name in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"] if name.startswith("vapoursynth")]  # fmt: skip
+    assert len(wanted) == len(VAPOURSYNTH)
     subprocess.run([own, "-m", "pip", "install", "--quiet", *wanted], check=True)
     tests = [
         sys.executable,

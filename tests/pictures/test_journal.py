@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpsr_deploy.cli import main
@@ -130,7 +129,7 @@ def test_a_second_run_at_once_keeps_none_and_disturbs_none(jobs: list[Job]):
     assert b"null" in (journal.folder_of(jobs) / NAME).read_bytes()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(cut=st.integers(0, 2000), garbage=st.binary(max_size=40))
 def test_a_cut_or_garbled_journal_never_calls_an_unfinished_output_finished(jobs: list[Job], cut: int, garbage: bytes):
     for job in jobs:
@@ -173,6 +172,44 @@ def folder(tmp_path: Path, photo: np.ndarray) -> Path:
     return path.parent
 
 
+HELD = """
+import sys
+import time
+
+from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from gpsr_deploy.cli import main
+from gpsr_deploy.pictures import infer
+
+picture, network, pictures = infer.infer, OnnxRuntimeBackend.infer, []
+
+def counted(*arguments, **options):
+    pictures.append(1)
+    return picture(*arguments, **options)
+
+def held(self, batch):
+    if len(pictures) == 3:
+        print("in the third picture", flush=True)
+        time.sleep(600)
+    return network(self, batch)
+
+infer.infer, OnnxRuntimeBackend.infer = counted, held
+sys.exit(main())
+"""
+
+
+def ended_in_the_third_picture(number: signal.Signals, *arguments: object) -> tuple[int, str]:
+    """Exit code and stderr of `gpsr-trt infer` that this signal reaches while the network is at its third picture."""
+    command = [sys.executable, "-c", HELD, "infer", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "in the third picture\n", process.stderr.read()
+            process.send_signal(number)
+            said = process.communicate(timeout=120)[1]
+        finally:
+            process.kill()
+    return process.returncode, said
+
+
 def test_a_killed_run_goes_on_where_it_ended_and_gives_the_same_files(folder: Path, tmp_path: Path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert main(["infer", str(folder), "-o", str(whole), "-q"]) == 0
@@ -180,16 +217,11 @@ def test_a_killed_run_goes_on_where_it_ended_and_gives_the_same_files(folder: Pa
     out.mkdir()
     for index in range(6):
         (out / f"{index}.png").write_bytes(b"old")
-    command = [sys.executable, "-m", "gpsr_deploy", "infer", str(folder), "-o", str(out), "-q"]
-    process = subprocess.Popen([*command, "--overwrite"])
-    until = time.monotonic() + 60
-    while (out / "1.png").read_bytes() == b"old" and time.monotonic() < until:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (out / "5.png").read_bytes() == b"old"
+    code, _ = ended_in_the_third_picture(signal.SIGKILL, folder, "-o", out, "-q", "--overwrite")
+    assert code == -signal.SIGKILL
+    assert [(out / f"{index}.png").read_bytes() == b"old" for index in range(6)] == [False] * 2 + [True] * 4
     before = (out / "0.png").stat().st_mtime_ns
-    assert subprocess.run([*command, "--skip-existing"]).returncode == 0
+    assert main(["infer", str(folder), "-o", str(out), "-q", "--skip-existing"]) == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {
         path.name: path.read_bytes() for path in whole.iterdir()
     }
@@ -210,15 +242,8 @@ def test_going_on_with_other_options_is_refused(folder: Path, tmp_path: Path, ca
 
 def test_an_interrupted_run_says_how_far_it_came(folder: Path, tmp_path: Path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "gpsr_deploy", "infer", str(folder), "-o", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not (out / "1.png").exists() and time.monotonic() < until:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
-    finished = sum(path.suffix == ".png" for path in out.iterdir())
-    assert 2 <= finished < 6
-    assert f"interrupted; {finished} of 6 pictures are finished" in said
+    code, said = ended_in_the_third_picture(signal.SIGINT, folder, "-o", out)
+    assert code == 130
+    assert sorted(path.name for path in out.iterdir() if path.suffix == ".png") == ["0.png", "1.png"]
+    assert "interrupted; 2 of 6 pictures are finished" in said
     assert "Traceback" not in said

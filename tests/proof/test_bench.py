@@ -33,7 +33,7 @@ class Clock:
 class Fake:
     """A backend whose runs take the seconds that it is given, one after the other; notes each run in `log`."""
 
-    runtime = "fake"
+    runtime, precision = "fake", "fp32"
 
     def __init__(self, name="a", *, clock=None, seconds=(), log=None, spec=SPEC, profile=None, device="cpu", value=0.5):
         self.name, self.spec, self.profile, self.device, self.value = name, spec, profile, device, value

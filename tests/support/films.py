@@ -30,8 +30,30 @@ MUXED = {"mkv": "matroska", "mp4": "mp4", "mov": "mov", "avi": "avi", "ts": "mpe
 
 
 def ffmpeg() -> str:
-    """A real one."""
+    """A real one, which imageio-ffmpeg brings: not the machine's."""
     return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def by_ffmpeg(*words: object) -> bytes:
+    """What ffmpeg writes on stdout for these words. It must end well."""
+    command = [ffmpeg(), "-v", "error", "-nostdin", *map(str, words)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+def environment(folder: Path, **programs: str) -> dict[str, str]:
+    """One whose `ffmpeg`, `gpsr-trt` and `python` are those of the tests; and `programs`, scripts of sh, stand in for others.
+
+    They lie in `folder`/.bin. What the machine has comes last.
+    """
+    bin = folder / ".bin"
+    bin.mkdir(exist_ok=True)
+    if not (bin / "ffmpeg").exists():
+        (bin / "ffmpeg").symlink_to(ffmpeg())
+    for name, script in programs.items():
+        (bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (bin / name).chmod(0o755)
+    path = os.pathsep.join([str(bin), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
 
 
 @dataclass
@@ -42,6 +64,7 @@ class Nearest:
     profile: Profile | None = None
     spec: SRSpec = SPEC
     runtime: str = "nearest"
+    precision: str = "fp32"
     device: str = "cpu"
     bytes_per_pixel: int = 100
     batches: list = field(default_factory=list)
@@ -249,10 +272,11 @@ def shrunk(planes):
     )
 
 
-def gpsr(*arguments, cwd: Path | None = None, **options) -> subprocess.CompletedProcess:
-    """`gpsr-trt video` in a process of its own."""
+def gpsr(*arguments, largest_file: int | None = None, **options) -> subprocess.CompletedProcess:
+    """`gpsr-trt video` in a process of its own; with a disk that is full once a file has so many bytes."""
+    limit = [] if largest_file is None else ["prlimit", f"--fsize={largest_file}"]
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, timeout=120, check=False,
+        [*limit, *COMMAND, *map(str, arguments)], capture_output=True, timeout=300, check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)}, **options,
     )  # fmt: skip
 

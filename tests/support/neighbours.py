@@ -19,6 +19,7 @@ class Neighbours:
     enough_for: int = 0
     """... once so many batches were run."""
     runtime: str = "neighbours"
+    precision: str = "fp32"
     device: str = "cpu"
     profile: None = None
     bytes_per_pixel: int = 1000

@@ -1,12 +1,21 @@
-"""Networks that tests make."""
+"""Networks that tests make, and how far what they compute may be from what is wanted."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+import pytest
+
+from gpsr_deploy.network.family import CONFIGS
+
 if TYPE_CHECKING:
     from gpsr_deploy.network.gpsr import GPSR
+
+MEMBERS = pytest.mark.parametrize(("member", "scale"), CONFIGS, ids=lambda value: str(value))
+
+EXACT = 1e-12
+"""Largest difference of values around 1 in float64, rounded in some hundred layers."""
 
 
 def with_noise(network: GPSR, *, seed: int = 0, size: float = 0.3) -> GPSR:
@@ -23,3 +32,13 @@ def with_noise(network: GPSR, *, seed: int = 0, size: float = 0.3) -> GPSR:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_((noise * size / math.sqrt(inputs)).to(parameter.dtype))
     return network.eval()
+
+
+def random_network(member: str, scale: int, without: tuple[str, ...] = ()) -> GPSR:
+    """In float64, with attention masks and branches far from where they start."""
+    import torch
+
+    from gpsr_deploy.network.gpsr import build
+
+    torch.manual_seed(0)
+    return with_noise(build(member, scale=scale, without=without).double(), size=0.8)

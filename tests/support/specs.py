@@ -64,3 +64,26 @@ HOSTILE = [
     *("", "x", "\x1b[31mred", "../../etc/passwd", "</script>", "\ud800", "a\nb", "x" * 5000),
     *([], {}, [None], [[]], {"a": 1}),
 ]
+
+OUT_OF_RANGE = {
+    ("runtime",): ["TensorRT", "onnxruntime", "tensorrt ", ["tensorrt"], None, 1],
+    ("runtime_version",): ["1.7.1", "1.7.1.116.0", "1.7.1.x", "-1.7.1.1", "1.7.1.116\n", "1.7.1.999999", "١.٧.١.١"],
+    ("compute_capabilities",): [[], "8.9", ["8"], ["8.9", "8.9"], ["8.90"], ["100.0"], [8.9], ["8.9\n"], ["8.9"] * 33],
+    ("weights",): [[], None, {"int8": 1}, {"fp32": 1.1}, {"fp32": -0.1}, {"fp32": "1"}, {"fp32": True},
+                   {"fp32": 0.5}, {"fp32": 1, "fp16": 1}, {"\x1b[2J": 1}],
+    ("plan_sha256",): ["", "AB" * 32, "ab" * 31, "ab" * 33, "ab" * 32 + "\n", 0, None],
+    ("onnx_sha256",): ["", "zz" * 32, None],
+    ("parity", "images"): [0, -1, 1.0, True, 10**400],
+    ("parity", "psnr_db"): [-1, "inf", 10**400, 1e400, True],
+    ("parity", "max_level"): [-1, 256, 1.0],
+    ("parity", "share_off_by_one"): [-0.1, 1.1, None],
+    ("parity", "gpu"): ["", "x" * 101, "a\x1b[2J", None],
+    ("costs", "params"): [0, -1, 1.0, 2**31, None],
+    ("costs", "macs_720p"): [0, -1, 1e400, 10**400, None],
+    ("costs", "activation_bytes"): [0, 2**24 + 1, None],
+    ("profile", "min"): [[0, 3], [3], [3, 3, 3], ["3", 3], [3.0, 3], [99, 3], 3, "33", [True, 3], [4, 4]],
+    ("profile", "max"): [[96, 10**30], [96, 65_538]],
+    ("profile", "batch"): [0, 1025, 1.0, True],
+    ("sr", "multiple_of"): [5],
+}  # fmt: skip
+"""Where in a sidecar: values that are beyond its limits."""

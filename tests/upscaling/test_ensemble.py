@@ -14,7 +14,7 @@ SPEC = SRSpec(
 class Fake:
     """Pixels repeated and multiplied by `pattern`, which has a value per place where pictures are not treated alike."""
 
-    spec, profile, runtime, device, bytes_per_pixel = SPEC, None, "fake", "cpu", 100
+    spec, profile, runtime, precision, device, bytes_per_pixel = SPEC, None, "fake", "fp32", "cpu", 100
 
     def __init__(self, *, uneven=False):
         self.uneven = uneven

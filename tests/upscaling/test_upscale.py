@@ -37,6 +37,7 @@ class Blur:
     failure: type = OutOfMemory
     bytes_per_pixel: int = 1000
     runtime: str = "blur"
+    precision: str = "fp32"
     device: str = "cpu"
     shapes: list = field(default_factory=list)
     """Of every batch that was asked for."""

@@ -29,10 +29,14 @@ def test_what_is_made_ahead_is_bounded():
             made.append(number)
             yield number
 
+    most = 1 + 3 + 1  # given, waiting, in the hand
     with contextlib.closing(ahead(items(), depth=3, check=nothing)) as given:
         next(given)
+        deadline = time.monotonic() + 60
+        while len(made) < most and time.monotonic() < deadline:
+            time.sleep(0.01)
         time.sleep(0.3)
-        assert len(made) <= 1 + 3 + 1  # given, waiting, in the hand
+        assert len(made) == most
 
 
 def test_an_error_of_the_maker_comes_after_what_was_made():
@@ -85,14 +89,22 @@ def test_an_error_of_the_caller_ends_both():
 
 
 def test_they_overlap():
+    """Three times over, while one item is consumed, the next is in the caller's hand, and that after it is being made."""
+    together = threading.Barrier(3, timeout=60)  # which whoever waits there alone breaks, with an error
+
     def items():
         for number in range(5):
-            time.sleep(0.05)
+            if number >= 2:
+                together.wait()
             yield number
 
-    begin = time.monotonic()
-    with Behind(lambda _: time.sleep(0.05), depth=1) as behind:
-        for item in ahead(items(), depth=2, check=behind.check):
-            time.sleep(0.05)
+    def consume(number):
+        if number <= 2:
+            together.wait()
+
+    with Behind(consume, depth=1) as behind, contextlib.closing(ahead(items(), depth=2, check=behind.check)) as given:
+        for item in given:
+            if 1 <= item <= 3:
+                together.wait()
             behind.put(item)
-    assert time.monotonic() - begin < 0.7  # one after the other: 0.75
+    assert not together.broken
