@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 import journal
+from drawing import Figure, FigureCanvasAgg
 from gpsr_deploy import atomic
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from data import Photograph
 from degradations import bicubic_upsample, to_8_bit
+from drawing import Figure, FigureCanvasAgg
 from gpsr_deploy.media import images
 from gpsr_deploy.network.gpsr import GPSR
 from gpsr_deploy.network.layers import gradient_map

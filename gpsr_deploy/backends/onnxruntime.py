@@ -11,14 +11,16 @@ import numpy as np
 
 from gpsr_deploy.backends import Batch, failure, sr_shape
 from gpsr_deploy.backends.cuda import INSUFFICIENT_DRIVER, Cuda, bindings
+from gpsr_deploy.backends.silence import silenced
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.machine import cores
 from gpsr_deploy.model_files.onnx import OnnxModel
-from gpsr_deploy.spec import INPUT, Profile, SRSpec
+from gpsr_deploy.spec import INPUT, Precision, Profile, SRSpec
 
 try:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as states
+    with silenced():
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as states
 except ImportError as error:
     raise BackendUnavailable(
         "ONNX Runtime is not installed", expected="it for .onnx models", remedy="pip install gpsr-deploy[cpu]"
@@ -72,6 +74,7 @@ class OnnxRuntimeBackend:
             ) from error
         self.device = "cpu" if self._gpu is None else f"cuda:{self._gpu}"
         self.spec: SRSpec = model.spec
+        self.precision: Precision = model.spec.dtype
         self.bytes_per_pixel = int(model.costs.activation_bytes * ARENA_OVERHEAD)
 
     def infer(self, batch: Batch) -> Batch:

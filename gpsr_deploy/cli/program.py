@@ -27,6 +27,10 @@ def outcome(work: Callable[[], int]) -> int:
         return code
     except GpsrError as error:
         output.say(error)
+        try:
+            output.flush()
+        except (GpsrError, BrokenPipeError):
+            _give_up_stdout()
         return error.exit_code
     except MemoryError:
         output.say(OutOfMemory("memory ran out", remedy="less at once: a smaller --tile or --batch"))
@@ -36,7 +40,11 @@ def outcome(work: Callable[[], int]) -> int:
         return 128 + signal.SIGINT
     except Terminated:
         return 128 + signal.SIGTERM
-    except BrokenPipeError:
-        # Whoever read stdout has gone. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read stdout has gone
+        _give_up_stdout()
         return OutputUnwritable.exit_code
+
+
+def _give_up_stdout() -> None:
+    """What stdout did not take is let go: Python would try once more at its end, complain, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
