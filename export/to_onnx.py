@@ -27,7 +27,7 @@ from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from gpsr_deploy.backends.torch import TorchBackend
 from gpsr_deploy.cli import program
 from gpsr_deploy.cli.arguments import Parser
-from gpsr_deploy.errors import ModelRefused, ParityFailed, UsageError
+from gpsr_deploy.errors import BackendUnavailable, ModelRefused, ParityFailed, UsageError
 from gpsr_deploy.model_files import checkpoint as checkpoint_file
 from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.model_files.onnx import OnnxModel
@@ -35,9 +35,9 @@ from gpsr_deploy.network.family import MULTIPLE_OF
 from gpsr_deploy.network.folds import fold
 from gpsr_deploy.network.gpsr import GPSR
 from gpsr_deploy.network.sizes import count_macs
-from gpsr_deploy.proof import parity
+from gpsr_deploy.proof import parity, quality
 from gpsr_deploy.proof.parity import Agreement
-from gpsr_deploy.spec import INPUT, OUTPUT, Dtype, SRSpec
+from gpsr_deploy.spec import INPUT, OUTPUT, Dtype, Quality, SRSpec
 from gpsr_deploy.upscaling.upscale import SMALLEST_KEEP, Tiling, upscale
 
 OPSET = 20
@@ -170,6 +170,21 @@ def measure_halo(backend: Backend) -> tuple[int, Agreement]:
     )
 
 
+def measure_quality(model: OnnxModel) -> Quality:
+    """What the photographs that ship lose in bf16; says nothing where the processor has none, or the model is not in fp32."""
+    if model.spec.dtype != "fp32":
+        return Quality(loss_db={})
+    try:
+        from gpsr_deploy.backends.openvino import OpenVinoBackend
+
+        with OpenVinoBackend(model) as exact, OpenVinoBackend(model, precision="bf16") as rounded:
+            pairs = quality.photographs(model.spec.scale)
+            loss = quality.psnr_db(exact, pairs) - quality.psnr_db(rounded, pairs)
+    except BackendUnavailable:
+        return Quality(loss_db={})
+    return Quality(loss_db={"bf16": round(loss, 4)})
+
+
 def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] = ()) -> None:
     """Writes `output`, whole and checked or not at all. Raises GpsrError's children."""
     if output.suffix.lower() != ".onnx":
@@ -179,7 +194,7 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] 
     network, info = checkpoint_file.load(checkpoint)
     graph = to_graph(fold(network), dtype, kept=kept)
 
-    def model(halo: int) -> OnnxModel:
+    def model(halo: int, measured: Quality | None = None) -> OnnxModel:
         spec = SRSpec(
             name=info.name,
             scale=info.scale,
@@ -189,13 +204,14 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] 
             dtype=dtype,
             checkpoint_sha256=info.sha256,
         )
-        return onnx_file.check(onnx_file.stamped(graph, spec))
+        return onnx_file.check(onnx_file.stamped(graph, spec, measured))
 
     unmeasured = model(halo=MAX_HALO)
     with OnnxRuntimeBackend(unmeasured) as backend, TorchBackend(network, unmeasured.spec, device="cpu") as reference:
         agreement = check_parity(backend, reference, branches=branches_of(fold(network)))
         halo, tiled = measure_halo(backend)
-    final = model(halo=halo)
+    lower = measure_quality(model(halo=halo))
+    final = model(halo=halo, measured=lower)
     atomic.write(output, final.content)
     before = count_macs(network)
     print(f"{output}: {info.name} {dtype}, {final.costs.params:,} parameters")
@@ -207,6 +223,8 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] 
         f"  graph ~ torch: {agreement.psnr_db:.1f} dB, largest difference {agreement.max_difference:.1e}, "
         f"{agreement.max_level} levels"
     )
+    for precision, loss in lower.loss_db.items():
+        print(f"  {precision}: {loss:+.4f} dB lost on the photographs that ship")
     print(f"  halo {halo}: tiles change {tiled.share_off_by_one:.4%} of the pixels by {tiled.max_level} level")
 
 

@@ -13,6 +13,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_flags() -> frozenset[str]:
+    """What the processor can do, in the words of Linux (`avx512_vnni`); empty where the system does not tell."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            return frozenset(next(line for line in file if line.startswith("flags")).partition(":")[2].split())
+    except (OSError, StopIteration, UnicodeDecodeError):
+        return frozenset()
+
+
 def available_memory() -> int | None:
     """Bytes that this process may still take without swapping, or None where the system does not tell."""
     try:

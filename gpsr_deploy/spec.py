@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 from gpsr_deploy.errors import ModelRefused
@@ -16,8 +16,11 @@ MAX_JSON_BYTES = 64 * 1024
 Tiling = Literal["aligned", "whole"]
 """`aligned`: tiles may be cut at multiples of `multiple_of`; `whole`: the network needs the whole picture at once."""
 
-Dtype = Literal["fp32", "fp16"]
-"""The type a network computes in. Inputs and outputs are float32 in any case."""
+Dtype = Literal["fp32", "fp16", "int8"]
+"""The type that a model's file holds the network in. Inputs and outputs are float32 in any case."""
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""What a network is computed in: the type of its file, or bf16, in which processors can run a file in fp32."""
 
 INPUT, OUTPUT = "lr", "sr"
 """Names of a graph's input and output."""
@@ -38,6 +41,9 @@ MAX_MACS = 1e18
 
 MAX_DB = 1e4
 """Float32 values that differ at all are less than 1000 dB apart."""
+
+MAX_LOSS_DB = 0.05
+"""PSNR that a lower precision may cost where nobody asked for it, and that an int8 model may have lost at all."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){3}")
@@ -64,12 +70,7 @@ class SRSpec:
     """SHA-256 of the checkpoint file that the weights came from, 64 lower-case hexadecimal digits."""
 
     def __post_init__(self) -> None:
-        _require(
-            _is_name(self.name),
-            "name",
-            self.name,
-            "1 to 100 printable characters",
-        )
+        _require(_is_name(self.name), "name", self.name, "1 to 100 printable characters")
         _require(type(self.scale) is int and self.scale in (2, 4, 8, 16), "scale", self.scale, "2, 4, 8 or 16")
         _require(
             type(self.multiple_of) is int and 1 <= self.multiple_of <= 1024,
@@ -123,6 +124,40 @@ class Costs:
     def from_json(cls, text: str) -> Self:
         """The costs in `text`. Raises ModelRefused for anything but one JSON object of exactly these fields."""
         return cls(**_fields(cls, _parsed(text), "the costs"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What lower precisions cost of a model's quality, measured where its file was made."""
+
+    loss_db: dict[str, float] = field(hash=False)
+    """PSNR on Y against HR, in dB, that is lost to the fp32 model, by precision: `bf16` (of a file in fp32) or `int8`."""
+    float_layers: tuple[str, ...] = ()
+    """The convolutions of an int8 model that stay in floating point."""
+
+    def __post_init__(self) -> None:
+        losses = isinstance(self.loss_db, dict) and all(
+            name in ("bf16", "int8") and type(loss) in (int, float) and -MAX_DB <= loss <= MAX_DB
+            for name, loss in self.loss_db.items()
+        )
+        _require(losses, "loss_db", self.loss_db, "decibels by precision, bf16 or int8")
+        layers = isinstance(self.float_layers, tuple) and len(self.float_layers) <= 1000
+        layers = layers and all(map(_is_name, self.float_layers))
+        _require(layers, "float_layers", self.float_layers, "names of layers")
+
+    def keeps(self, precision: Precision) -> bool:
+        """Whether this precision was measured, and loses no more than MAX_LOSS_DB."""
+        return self.loss_db.get(precision, MAX_DB) <= MAX_LOSS_DB
+
+    def to_json(self) -> str:
+        """One line of JSON with every field, keys in the order of the class."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The quality in `text`. Raises ModelRefused for anything but one JSON object of exactly these fields."""
+        values = _fields(cls, _parsed(text), "the quality")
+        return cls(**{name: _as_tuple(value) for name, value in values.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +322,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _fields(kind: type, found: object, what: str) -> dict[str, Any]:
     """`found` as the fields of the dataclass `kind`. Raises ModelRefused where it has others, or is no object."""
-    names = [field.name for field in fields(kind)]
+    names = [one.name for one in fields(kind)]
     if not isinstance(found, dict) or set(found) != set(names):
         held = ", ".join(sorted(found)) if isinstance(found, dict) else type(found).__name__
         raise ModelRefused(f"{what} holds {held or 'nothing'}", expected="the keys " + ", ".join(names))
@@ -306,6 +341,6 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()
 
 
-def _require(holds: bool, field: str, found: object, expected: str) -> None:
+def _require(holds: bool, name: str, found: object, expected: str) -> None:
     if not holds:
-        raise ModelRefused(f"the spec says {field} = {found!r}", expected=expected)
+        raise ModelRefused(f"the spec says {name} = {found!r}", expected=expected)

@@ -131,6 +131,11 @@ def main(arguments: list[str]) -> int:
         "--tile", type=positive, help="cut pictures into tiles of this many LR pixels, instead of running them whole"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:i] (default auto)")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16", "int8"],
+        help="auto: as `gpsr-trt infer` would run it; default: exactly what the file says",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line and set")
     form.add_argument("--markdown", action="store_true", help="a Markdown table")
@@ -142,7 +147,13 @@ def main(arguments: list[str]) -> int:
         report("bicubic", bicubic(scale), scale=scale, options=options)
         return 0
     tiling = Tiling(tile=(options.tile, options.tile)) if options.tile else Tiling(whole=True)
-    with open_backend(options.engine, device=options.device, on_warning=partial(output.warn, options.engine)) as opened:
+    with open_backend(
+        options.engine,
+        device=options.device,
+        runtime=None if options.precision is None else "auto",
+        precision=options.precision,
+        on_warning=partial(output.warn, options.engine),
+    ) as opened:
         scale = opened.spec.scale
         if options.scale not in (None, scale):
             raise ModelRefused(f"the model is x{scale}", expected=f"x{options.scale}, as asked", path=options.engine)

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpsr_deploy.errors import ModelRefused, OutOfMemory, UsageError
-from gpsr_deploy.spec import Profile, SRSpec
+from gpsr_deploy.spec import Precision, Profile, SRSpec
 
 if TYPE_CHECKING:
     from gpsr_deploy.model_files.onnx import OnnxModel
@@ -40,6 +40,10 @@ class Backend(Protocol):
     @property
     def runtime(self) -> str:
         """Name of the library that runs it."""
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
 
     @property
     def device(self) -> str:
@@ -86,7 +90,8 @@ def open_backend(
     path: Path,
     *,
     device: str = "auto",
-    runtime: Runtime | None = None,
+    runtime: Runtime | Literal["auto"] | None = None,
+    precision: Precision | Literal["auto"] | None = None,
     threads: int | None = None,
     scale: int | None = None,
     trust_engine: bool = False,
@@ -94,8 +99,9 @@ def open_backend(
 ) -> Backend:
     """A backend for the model in `path`.
 
-    The file's kind picks the runtime, unless `runtime` names one that also takes it; `device` is `auto`, `cpu` or
-    `cuda[:index]`; `threads` limits the CPU's; a model of another `scale` is refused, an engine before it is loaded;
+    The file's kind picks the runtime, unless `runtime` names one that also takes it. `auto` for `runtime` and `precision`
+    is the fastest that keeps the model's quality, None what computes exactly what the file says. `device` is `auto`, `cpu`
+    or `cuda[:index]`; `threads` limits the CPU's; a model of another `scale` is refused, an engine before it is loaded;
     `trust_engine` takes a plan without its sidecar; `on_warning` is told what a user should know of the file. Raises
     InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
     """
@@ -103,6 +109,7 @@ def open_backend(
         path,
         device=device,
         runtime=runtime,
+        precision=precision,
         threads=threads,
         scale=scale,
         trust_engine=trust_engine,
@@ -123,7 +130,8 @@ def _opened(
     path: Path,
     *,
     device: str,
-    runtime: Runtime | None,
+    runtime: Runtime | Literal["auto"] | None,
+    precision: Precision | Literal["auto"] | None,
     threads: int | None,
     scale: int | None,
     trust_engine: bool,
@@ -133,22 +141,24 @@ def _opened(
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise UsageError(f"device {device!r}", expected="auto, cpu, cuda or cuda:INDEX")
     match path.suffix.lower(), runtime:
-        case ".onnx", None | "onnxruntime":
-            from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
-
-            return OnnxRuntimeBackend(_onnx(path, warn), device=device, threads=threads)
-        case ".onnx", "openvino":
-            from gpsr_deploy.backends.openvino import OpenVinoBackend
-
-            return OpenVinoBackend(_onnx(path, warn), device=device, threads=threads)
-        case ".safetensors", None | "torch":
+        case ".onnx", None | "auto" | "onnxruntime" | "openvino":
+            return _open_onnx(_onnx(path, warn), device=device, runtime=runtime, precision=precision, threads=threads)
+        case ".safetensors", None | "auto" | "torch":
             from gpsr_deploy.backends.torch import TorchBackend
 
+            _require_own(precision, "fp32", "a checkpoint runs in", path)
             return TorchBackend.open(path, device=device, threads=threads, on_warning=warn)
-        case ((".plan" | ".engine"), None | "tensorrt" | "tensorrt-rtx"):
+        case ((".plan" | ".engine"), None | "auto" | "tensorrt" | "tensorrt-rtx"):
             from gpsr_deploy.backends.tensorrt import TensorRtBackend
 
-            return TensorRtBackend.open(path, device=device, runtime=runtime, scale=scale, trust=trust_engine)
+            flavour: Any = None if runtime == "auto" else runtime
+            opened = TensorRtBackend.open(path, device=device, runtime=flavour, scale=scale, trust=trust_engine)
+            try:
+                _require_own(precision, opened.precision, "the engine was built in", path)
+            except UsageError:
+                opened.close()
+                raise
+            return opened
         case ".pth" | ".pt" | ".ckpt" | ".bin" | ".pkl", _:
             raise ModelRefused(
                 "this file may hold a pickle, which can run code",
@@ -156,7 +166,7 @@ def _opened(
                 remedy="python export/from_pth.py, which makes a checkpoint of it",
                 path=path,
             )
-        case _, None:
+        case _, None | "auto":
             raise ModelRefused(
                 f"no model is known by the suffix {path.suffix!r}", expected=".plan, .onnx or .safetensors", path=path
             )
@@ -166,6 +176,33 @@ def _opened(
                 expected="onnxruntime or openvino with .onnx, torch with .safetensors, tensorrt or tensorrt-rtx with .plan",
                 path=path,
             )
+
+
+def _open_onnx(
+    model: OnnxModel,
+    *,
+    device: str,
+    runtime: Runtime | Literal["auto"] | None,
+    precision: Precision | Literal["auto"] | None,
+    threads: int | None,
+) -> Backend:
+    """The backend for a checked ONNX model, as choice.choose says."""
+    from gpsr_deploy.backends.choice import choose
+
+    chosen, computed = choose(model, runtime=runtime, precision=precision, device=device)
+    if chosen == "openvino":
+        from gpsr_deploy.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(model, device=device, threads=threads, precision=computed)
+    from gpsr_deploy.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(model, device=device, threads=threads)
+
+
+def _require_own(asked: Precision | Literal["auto"] | None, own: Precision, says: str, path: Path) -> None:
+    """Raises UsageError where a model that has one precision is to run in another."""
+    if asked not in (None, "auto", own):
+        raise UsageError(f"precision {asked}", expected=f"{own} or auto: {says} {own}", path=path)
 
 
 def _onnx(path: Path, warn: Callable[[str], object]) -> OnnxModel:

@@ -21,7 +21,7 @@ from gpsr_deploy.backends.trt_session import Interface, Lane, Session, Shape
 from gpsr_deploy.errors import BackendUnavailable, GpsrError, ModelRefused, OutOfMemory, UsageError
 from gpsr_deploy.model_files import engine as engine_file
 from gpsr_deploy.network.family import MULTIPLE_OF
-from gpsr_deploy.spec import EngineRuntime, EngineSpec, Profile, SRSpec
+from gpsr_deploy.spec import EngineRuntime, EngineSpec, Precision, Profile, SRSpec
 
 CACHE_SUFFIX = ".cache"
 """Of the file beside a TensorRT-RTX plan that keeps the kernels compiled for this GPU."""
@@ -68,6 +68,7 @@ class TensorRtBackend:
             self._owned.callback(self._session.close)
             found = self._session.interface
             self.spec = _foreign(found) if engine is None else engine.sr
+            self.precision: Precision = self.spec.dtype
             self.profile: Profile = found.profile if engine is None else engine.profile
             if found.scale != self.spec.scale or found.profile != self.profile:
                 raise ModelRefused(

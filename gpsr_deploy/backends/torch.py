@@ -9,7 +9,7 @@ from typing import Self
 
 from gpsr_deploy.backends import UNMEASURED_HALO, Batch, failure, sr_shape
 from gpsr_deploy.errors import BackendUnavailable, OutOfMemory, UsageError
-from gpsr_deploy.spec import Profile, SRSpec
+from gpsr_deploy.spec import Precision, Profile, SRSpec
 
 try:
     import torch
@@ -33,6 +33,7 @@ class TorchBackend:
     """One network on one device. Shapes may change from batch to batch."""
 
     runtime = "torch"
+    precision: Precision = "fp32"
     profile: Profile | None = None
 
     def __init__(

@@ -11,25 +11,28 @@ from typing import TYPE_CHECKING
 
 from gpsr_deploy.cli import output
 from gpsr_deploy.cli.arguments import height_width, positive
+from gpsr_deploy.cli.model_options import add_runtime
 
 if TYPE_CHECKING:
     from gpsr_deploy.proof.bench import Figures
     from gpsr_deploy.proof.parity import Agreement
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "bench",
-        help="how fast a model is here, alone or against another",
-        description="Times a model on photographs, copies to the device and back included; with --vs two, in turns.",
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = (
+        "Times a model on photographs, copies to the device and back included; with --vs two, in turns."
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--engine", type=Path, metavar="FILE", help="the model (default: the one that ships for -s)")
     which.add_argument(
         "-s", "--scale", type=positive, default=4, metavar="N", help="of the model that ships (default 4)"
     )
-    parser.add_argument("--vs", type=Path, metavar="FILE", help="another, of the same scale, to take turns with")
+    add_runtime(parser)
+    parser.add_argument(
+        "--vs", type=Path, metavar="FILE", help="another, or the same in another way, of one scale, to take turns with"
+    )
+    add_runtime(parser, of="vs-")
     parser.add_argument(
         "--size",
         type=height_width,
@@ -49,17 +52,25 @@ def run(options: argparse.Namespace) -> int:
     """Prints what was measured. Raises NonFinite, and no figure is printed, where a result is no picture."""
     from gpsr_deploy import models
     from gpsr_deploy.backends import open_backend
+    from gpsr_deploy.backends.choice import dtype_for
     from gpsr_deploy.proof import bench
 
-    paths = [options.engine or models.shipped(options.scale), *filter(None, [options.vs])]
+    dtype = dtype_for(options.scale, runtime=options.runtime, precision=options.precision, device=options.device)
+    paths = [options.engine or models.shipped(options.scale, dtype), *filter(None, [options.vs])]
+    ways = [(options.runtime, options.precision), (options.vs_runtime, options.vs_precision)]
     with contextlib.ExitStack() as stack:
         opened = [
             stack.enter_context(
                 open_backend(
-                    path, device=options.device, threads=options.threads, on_warning=partial(output.warn, path)
+                    path,
+                    device=options.device,
+                    runtime=runtime,
+                    precision=precision,
+                    threads=options.threads,
+                    on_warning=partial(output.warn, path),
                 )
             )
-            for path in paths
+            for path, (runtime, precision) in zip(paths, ways, strict=False)
         ]
         size = bench.size_for(opened, options.size, batch=options.batch)
         if options.size not in (None, size):
@@ -114,14 +125,16 @@ def _table(
     names = [printable(Path(one.engine).name) for one in found]
     width = max(map(len, names))
     output.text(
-        f"{'':{width}}  {'runtime':12} {'device':8} {'median':>10} {'95 %':>10} {'pictures/s':>11} {'TFLOP/s':>8} "
+        f"{'':{width}}  {'runtime':12} {'precision':9} {'device':8} {'median':>10} {'95 %':>10} {'pictures/s':>11} "
+        f"{'TFLOP/s':>8} "
         f"{'of the':8} {'MiB':>7} {'copies':>7}"
     )
     for name, one in zip(names, found, strict=True):
         memory = "-" if one.peak_mib is None else f"{one.peak_mib:.0f}"
         copies = "-" if one.copies_share is None else f"{one.copies_share:.0%}"
         output.text(
-            f"{name:{width}}  {one.runtime:12} {one.device:8} {one.ms_median:7.1f} ms {one.ms_p95:7.1f} ms {one.fps:11.2f} "
+            f"{name:{width}}  {one.runtime:12} {one.precision:9} {one.device:8} {one.ms_median:7.1f} ms "
+            f"{one.ms_p95:7.1f} ms {one.fps:11.2f} "
             f"{one.tflops:8.3f} {one.macs:8} {memory:>7} {copies:>7}"
         )
     if options.vs:

@@ -29,15 +29,11 @@ DEFAULT_BATCH = 4
 DEFAULT_DEVICE = "cuda"
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "build",
-        help="build an engine for GPUs",
-        description=(
-            "Builds an engine from an ONNX model. Its precision is the model's: there is no --fp16, build from X_fp16.onnx. "
-            "Where the engine can run here it is compared with the model at once, and left only if it computes the same."
-        ),
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = (
+        "Builds an engine from an ONNX model. Its precision is the model's: there is no --fp16, build from X_fp16.onnx. "
+        "Where the engine can run here it is compared with the model at once, and left only if it computes the same."
     )
     parser.add_argument("model", type=Path, metavar="MODEL.onnx")
     parser.add_argument("-o", "--output", type=Path, metavar="X.plan", help="default: the model's name, here")

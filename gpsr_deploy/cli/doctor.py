@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
-from importlib import metadata, util
 
 from gpsr_deploy.cli import output
 
 RUNTIMES = {
     "onnx": ("onnx", "cpu"),
     "onnxruntime": ("onnxruntime", "cpu"),
-    "openvino": ("openvino", "openvino"),
+    "openvino": ("openvino", "cpu"),
     "torch": ("torch", "train"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "rtx"),
     "tensorrt": ("tensorrt-cu13", "trt"),
@@ -22,13 +22,9 @@ RUNTIMES = {
 """Module -> its distribution, and the extra that brings it."""
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "doctor",
-        help="what this machine can run",
-        description="Lists runtimes, processors, memory and shipped models. Exit 5 where `infer` cannot run.",
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = "Lists runtimes, processors, memory and shipped models. Exit 5 where `infer` cannot run."
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
 
@@ -56,10 +52,10 @@ def run(options: argparse.Namespace) -> int:
         "gpus": _gpus(),
         "models": shipped,
         "runtimes": runtimes,
+        "reports": reports(),
     }
-    ready = all(runtimes[needed] for needed in ("onnx", "onnxruntime", "pyvips")) and not any(
-        s.startswith("refused") for s in shipped.values()
-    )
+    runs = runtimes["onnx"] and runtimes["pyvips"] and (runtimes["onnxruntime"] or runtimes["openvino"])
+    ready = bool(runs) and not any(s.startswith("refused") for s in shipped.values())
     findings["infer_ready"] = ready
     if options.json:
         output.data(findings)
@@ -76,12 +72,24 @@ def run(options: argparse.Namespace) -> int:
     return 0 if ready else 5
 
 
+def reports() -> str:
+    """Whether a runtime may send reports home from gpsr-deploy: none does, unless the environment says so."""
+    from gpsr_deploy.backends.silence import ONNXRUNTIME_SWITCH
+
+    allowed = os.environ.get(ONNXRUNTIME_SWITCH)
+    if allowed is None or allowed == "1":
+        return "none: no runtime writes to the home folder or sends anything"
+    return f"ONNX Runtime's, as {ONNXRUNTIME_SWITCH}={allowed} in the environment allows"
+
+
 def _hint(module: str) -> str:
     return f"not installed: pip install 'gpsr-deploy[{RUNTIMES[module][1]}]'"
 
 
 def _version(module: str, distribution: str) -> str | None:
     """The installed version, without importing the module."""
+    from importlib import metadata, util
+
     try:
         if util.find_spec(module) is None:
             return None

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from gpsr_deploy.upscaling.upscale import Tiling
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "infer", help="enlarge pictures", description="Enlarges pictures: files, folders, patterns."
-    )
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = "Enlarges pictures: files, folders, patterns."
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="a picture, a folder of pictures, or a quoted pattern like '*.png'"
     )
@@ -107,7 +105,7 @@ def _each(backend: Backend, jobs: Sequence[Job], tiling: Tiling, options: argpar
     from gpsr_deploy.pictures.journal import Journal, folder_of
 
     failures = 0
-    with Journal(folder_of(jobs), _recipe(options), resume=options.skip_existing) as journal:
+    with Journal(folder_of(jobs), _recipe(backend, options), resume=options.skip_existing) as journal:
         todo = [job for job in jobs if not (options.skip_existing and journal.finished(job))]
         if options.verbose and len(todo) < len(jobs):
             output.say(f"{len(jobs) - len(todo)} outputs are there already and are left out")
@@ -132,11 +130,12 @@ def _each(backend: Backend, jobs: Sequence[Job], tiling: Tiling, options: argpar
     return failures
 
 
-def _recipe(options: argparse.Namespace) -> dict[str, str]:
+def _recipe(backend: Backend, options: argparse.Namespace) -> dict[str, str]:
     """What decides the pixels of an output, in the words of the command line."""
     model = model_options.model_path(options)
     return {
         "model": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "--precision": backend.precision,
         "-x": str(options.self_ensemble),
         "--tile": "no" if options.no_tile else "x".join(map(str, options.tile)),
         "--overlap": "by the model" if options.overlap is None else str(options.overlap),
@@ -193,6 +192,8 @@ def _done(result: Result, backend: Backend, options: argparse.Namespace) -> None
                 "height": result.height,
                 "scale": backend.spec.scale,
                 "backend": backend.runtime,
+                "model": backend.spec.name,
+                "precision": backend.precision,
                 "device": backend.device,
                 "tiles": result.tiles,
                 "halo": result.halo,

@@ -15,12 +15,10 @@ UNKNOWN = ("name", "scale", "params", "macs_720p", "halo", "multiple_of", "tilin
 """What nobody can say of a plan without its sidecar."""
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "inspect",
-        help="what a model file is, for what, from what",
-        description="Describes a .safetensors, .onnx or .plan file, without running it: needs no GPU and no TensorRT.",
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = (
+        "Describes a .safetensors, .onnx or .plan file, without running it: needs no GPU and no TensorRT."
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="one JSON object")

@@ -39,11 +39,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many times larger (default: the model's; 4 without --engine)",
     )
-    model.add_argument(
-        "--runtime",
-        choices=["onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx"],
-        help="default: by the model's kind",
-    )
+    add_runtime(model)
     model.add_argument(
         "--trust-engine",
         action="store_true",
@@ -58,6 +54,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--self-ensemble",
         action="store_true",
         help="average over eight flips and rotations: a bit better, 8 times slower",
+    )
+
+
+def add_runtime(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, of: str = "") -> None:
+    """Adds --runtime and --precision, or, `of` being `vs-`, the same for a second model."""
+    parser.add_argument(
+        f"--{of}runtime",
+        choices=["auto", "onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx"],
+        default="auto",
+        help="default: auto, the fastest that is installed and takes the model",
+    )
+    parser.add_argument(
+        f"--{of}precision",
+        choices=["auto", "fp32", "bf16", "int8"],
+        default="auto",
+        help="default: auto, the fastest that keeps the model's quality; fp32 is the exact one",
     )
 
 
@@ -108,6 +120,7 @@ def opened(options: argparse.Namespace) -> Iterator[Backend]:
         path,
         device=options.device,
         runtime=options.runtime,
+        precision=options.precision,
         threads=options.threads,
         scale=options.scale,
         trust_engine=options.trust_engine,
@@ -121,11 +134,14 @@ def opened(options: argparse.Namespace) -> Iterator[Backend]:
 
 def model_path(options: argparse.Namespace) -> Path:
     """The file of the model asked for. Raises UsageError or ModelRefused where none ships for the scale."""
+    from gpsr_deploy.backends.choice import dtype_for
     from gpsr_deploy.models import shipped
 
     if options.engine is not None:
         return Path(options.engine)
-    return shipped(DEFAULT_SCALE if options.scale is None else options.scale)
+    scale = DEFAULT_SCALE if options.scale is None else options.scale
+    dtype = dtype_for(scale, runtime=options.runtime, precision=options.precision, device=options.device)
+    return shipped(scale, dtype)
 
 
 def tiling(options: argparse.Namespace) -> Tiling:

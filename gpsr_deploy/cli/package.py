@@ -15,15 +15,11 @@ TARGETS = ("triton", "vapoursynth", "gstreamer", "ffmpeg", "cpp")
 NEXT = "README.md in it says what to type"
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "package",
-        help="a ready folder for Triton, VapourSynth, GStreamer, ffmpeg or C++",
-        description=(
-            "Writes a folder with the model, what runs it in another program, and a README.md. The folder appears whole or "
-            "not at all, and each file in it says from which model it came."
-        ),
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = (
+        "Writes a folder with the model, what runs it in another program, and a README.md. The folder appears whole or "
+        "not at all, and each file in it says from which model it came."
     )
     parser.add_argument("target", choices=TARGETS, metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument(

@@ -42,12 +42,10 @@ class Row:
     ok: bool
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "validate",
-        help="prove that a model computes what it was made from",
-        description="Compares a model with what it was made from, and tiles with whole pictures. 7 where a seam does not hold.",
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = (
+        "Compares a model with what it was made from, and tiles with whole pictures. 7 where a seam does not hold."
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

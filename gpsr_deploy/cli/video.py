@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from gpsr_deploy.upscaling.upscale import Tiling
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "video",
-        help="enlarge a film, or frames in a pipe",
-        description="Enlarges a film: a file, or y4m or raw frames in a pipe. Sound, subtitles and chapters are copied.",
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
+    parser.description = (
+        "Enlarges a film: a file, or y4m or raw frames in a pipe. Sound, subtitles and chapters are copied."
     )
     parser.add_argument("input", metavar="INPUT", help="a film, a .y4m file, or - for y4m on stdin")
     parser.add_argument(
@@ -237,6 +235,7 @@ def _binding(path: Path | None, encoding: Encoding, backend: Backend, options: a
         "input": "stdin" if path is None else segments.fingerprint(path),
         "engine": f"SHA-256 {sha256}",
         "runtime": f"{backend.runtime} on {backend.device}",
+        "precision": backend.precision,
         "software": f"gpsr-deploy {__version__}, libavcodec {libraries}",
         "encoding": f"{encoding.codec} {encoding.options} {encoding.format}",
         "--start-frame": f"{options.start_frame}",

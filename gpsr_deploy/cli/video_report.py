@@ -76,6 +76,8 @@ def report(backend: Backend, source: Source, outcome: Outcome, options: argparse
                 "height": format.height * scale,
                 "scale": scale,
                 "backend": backend.runtime,
+                "model": backend.spec.name,
+                "precision": backend.precision,
                 "device": backend.device,
                 "frames": outcome.frames,
                 "made": outcome.made,

@@ -15,7 +15,7 @@ import numpy as np
 from gpsr_deploy.errors import BackendUnavailable, ModelRefused
 from gpsr_deploy.model_files import gate
 from gpsr_deploy.model_files.gate import CHECKSUM_BLANK, CHECKSUM_KEY, NO_CHECKSUM, require_checksum, with_checksum
-from gpsr_deploy.spec import INPUT, OUTPUT, Costs, SRSpec
+from gpsr_deploy.spec import INPUT, OUTPUT, Costs, Quality, SRSpec
 
 try:
     import onnx
@@ -33,6 +33,9 @@ SPEC_KEY = "gpsr.spec"
 
 COSTS_KEY = "gpsr.costs"
 """Metadata key of the Costs, as JSON."""
+
+QUALITY_KEY = "gpsr.quality"
+"""Metadata key of the Quality, as JSON; where nothing was measured it is not there."""
 
 MAX_BYTES = 2 << 30
 """Protocol buffers end here."""
@@ -85,6 +88,8 @@ class OnnxModel:
     sha256: str
     spec: SRSpec
     costs: Costs
+    quality: Quality
+    """Says nothing of a precision that nobody has measured."""
     warnings: tuple[str, ...] = ()
     """What its user should know of it, one clause each."""
 
@@ -130,12 +135,17 @@ def check(content: bytes) -> OnnxModel:
         costs = Costs.from_json(metadata[COSTS_KEY])
     except ModelRefused as error:
         raise _not_ours(f"the model's {COSTS_KEY} is garbled") from error
+    try:
+        quality = Quality.from_json(metadata[QUALITY_KEY]) if QUALITY_KEY in metadata else Quality(loss_db={})
+    except ModelRefused as error:
+        raise _not_ours(f"the model's {QUALITY_KEY} is garbled") from error
     _check_interface(model)
     return OnnxModel(
         content=content,
         sha256=hashlib.sha256(content).hexdigest(),
         spec=spec,
         costs=costs,
+        quality=quality,
         warnings=() if CHECKSUM_KEY in metadata else (NO_CHECKSUM,),
     )
 
@@ -147,7 +157,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
         raise _not_ours("the model's metadata is not UTF-8")  # protobuf gives bytes then
     if SPEC_KEY not in metadata or COSTS_KEY not in metadata:
         raise _not_ours(f"the model carries no {SPEC_KEY}")
-    unknown = sorted(metadata.keys() - {SPEC_KEY, COSTS_KEY, CHECKSUM_KEY})
+    unknown = sorted(metadata.keys() - {SPEC_KEY, COSTS_KEY, QUALITY_KEY, CHECKSUM_KEY})
     if unknown or len(metadata) != len(model.metadata_props):
         raise _not_ours(
             f"the model's metadata holds {unknown[0]!r}" if unknown else "the model's metadata says a thing twice"
@@ -172,8 +182,13 @@ def convolutions(content: bytes) -> dict[str, str]:
     return found
 
 
-def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
-    """`model` as bytes, with `spec`, its costs and a checksum in the metadata and nothing else there: no traces, no paths."""
+def stamped(
+    model: onnx.ModelProto, spec: SRSpec, quality: Quality | None = None, *, costs: Costs | None = None
+) -> bytes:
+    """`model` as bytes, with `spec`, costs, quality and a checksum in the metadata and nothing else: no traces, no paths.
+
+    The costs are measured where none are given.
+    """
     model = onnx.ModelProto.FromString(model.SerializeToString())
     for graph in _graphs(model.graph):
         for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph]:
@@ -186,13 +201,44 @@ def stamped(model: onnx.ModelProto, spec: SRSpec) -> bytes:
     del model.metadata_props[:]
     model.doc_string = ""
     model.producer_name, model.producer_version = PRODUCER, ""
-    costs = json.dumps(asdict(measure(model, spec.scale)))
-    onnx.helper.set_model_props(model, {SPEC_KEY: spec.to_json(), COSTS_KEY: costs, CHECKSUM_KEY: CHECKSUM_BLANK})
+    stated_costs = json.dumps(asdict(costs or measure(model, spec.scale)))
+    measured = {QUALITY_KEY: quality.to_json()} if quality is not None and quality.loss_db else {}
+    stated = {SPEC_KEY: spec.to_json(), COSTS_KEY: stated_costs, **measured, CHECKSUM_KEY: CHECKSUM_BLANK}
+    onnx.helper.set_model_props(model, stated)
     return with_checksum(model.SerializeToString())
 
 
 def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
     """Counts the costs of a graph by shape inference on one `probe` x `probe` LR picture; they grow with the area."""
+    graph, shapes = _inferred(model, probe)
+    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    last_use |= {output.name: len(graph.node) for output in graph.output}
+    alive, peak = {INPUT: math.prod(shapes[INPUT])}, 0
+    for index, node in enumerate(graph.node):
+        alive |= {name: math.prod(shapes[name]) for name in node.output if name in shapes}
+        peak = max(peak, sum(alive.values()))
+        alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
+    return Costs(
+        params=sum(math.prod(tensor.dims) for tensor in graph.initializer),
+        activation_bytes=4 * peak // probe**2,
+        macs_720p=sum(_macs(graph, shapes).values()) / (probe * scale) ** 2 * 1280 * 720,
+    )
+
+
+def macs_by_convolution(model: onnx.ModelProto, *, probe: int = 24) -> dict[str, int]:
+    """Multiply-adds of each convolution for one `probe` x `probe` LR picture, by the name of the module with its weights."""
+    return {name.removesuffix(".weight"): macs for name, macs in _macs(*_inferred(model, probe)).items()}
+
+
+def _macs(graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
+    """Multiply-adds of each convolution, by the name of its weights."""
+    weights = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    return {node.input[1]: weights[node.input[1]] * math.prod(shapes[node.output[0]][2:]) for node in convolutions}
+
+
+def _inferred(model: onnx.ModelProto, probe: int) -> tuple[onnx.GraphProto, dict[str, tuple[int, ...]]]:
+    """The graph, and the shapes of its tensors, for one `probe` x `probe` LR picture."""
     fixed = onnx.ModelProto.FromString(model.SerializeToString())
     for index, size in enumerate((1, 3, probe, probe)):
         fixed.graph.input[0].type.tensor_type.shape.dim[index].dim_value = size
@@ -201,25 +247,8 @@ def measure(model: onnx.ModelProto, scale: int, *, probe: int = 24) -> Costs:
             dim.Clear()
     del fixed.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
-    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    shapes = {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in [*graph.input, *graph.value_info, *graph.output]
-    }
-    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
-    last_use |= {output.name: len(graph.node) for output in graph.output}
-    macs, alive, peak = 0, {INPUT: math.prod(shapes[INPUT])}, 0
-    for index, node in enumerate(graph.node):
-        if node.op_type == "Conv":
-            macs += math.prod(weights[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
-        alive |= {name: math.prod(shapes[name]) for name in node.output if name in shapes}
-        peak = max(peak, sum(alive.values()))
-        alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
-    return Costs(
-        params=sum(math.prod(shape) for shape in weights.values()),
-        activation_bytes=4 * peak // probe**2,
-        macs_720p=macs / (probe * scale) ** 2 * 1280 * 720,
-    )
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return graph, {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
 
 
 def _finite(tensor: onnx.TensorProto) -> bool:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from gpsr_deploy.errors import ModelRefused, UsageError
 
 SHIPPED: dict[int, str] = {4: "gpsr_nano_x4.onnx", 8: "gpsr_nano_x8.onnx"}
-"""What runs where only a scale is named, by scale: fp32, since that is what CPUs compute in."""
+"""What runs where only a scale is named, by scale: in fp32, which processors that have bf16 also compute in that."""
+
+INT8: dict[int, str] = {}
+"""The same networks in int8, by scale."""
 
 
-def shipped(scale: int) -> Path:
-    """The file of the model that ships for `scale`. Raises UsageError (none does) or ModelRefused (not as it shipped)."""
+def shipped(scale: int, dtype: Literal["fp32", "int8"] = "fp32") -> Path:
+    """The file of the model that ships for `scale`, in `dtype`.
+
+    Raises UsageError (none does) or ModelRefused (not as it shipped).
+    """
     if scale not in SHIPPED:
         expected = " or ".join(map(str, SHIPPED))
         raise UsageError(f"no model ships for scale {scale}", expected=expected, remedy="--engine FILE")
-    path = Path(__file__).with_name(SHIPPED[scale])
+    names = INT8 if dtype == "int8" else SHIPPED
+    if scale not in names:
+        raise UsageError(f"no model in {dtype} ships for scale {scale}", remedy="--precision auto, or export/quantize.py")
+    path = Path(__file__).with_name(names[scale])
     expected = checksums()[path.name]
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "nothing"
     if found != expected:

@@ -20,6 +20,12 @@ from gpsr_deploy.upscaling.upscale import Image, Progress, Tiling, plan_for, ups
 STRIP_BYTES = 96 << 20
 """What the SR pixels of a row of tiles may take, where the network leaves a choice."""
 
+STRIPS = 2
+"""Rows of tiles that a picture is cut into at least, so that the first are encoded while the next are made ..."""
+
+LEAST_STRIP_BYTES = 16 << 20
+"""... where one takes so much: below, encoding takes no time that counts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -88,9 +94,9 @@ def infer(
         outline = picture.outline
         large = replace(outline, height=outline.height * scale, width=outline.width * scale)
         row_bytes = large.width * (1 if large.grey else 3) * large.depth // 8 * scale
-        plan, halo = plan_for(
-            backend, outline.height, outline.width, tiling=tiling, max_keep=max(1, STRIP_BYTES // row_bytes)
-        )
+        most = max(1, min(STRIP_BYTES, max(LEAST_STRIP_BYTES, row_bytes * outline.height // STRIPS)) // row_bytes)
+        spare = max(0, row_bytes * outline.height - 2 * most * row_bytes)
+        plan, halo = plan_for(backend, outline.height, outline.width, tiling=tiling, spare=spare, max_keep=most)
 
         def run(plan: TilePlan, at_once: int) -> None:
             with picture.layers() as layers, images.writing(target, large, overwrite=overwrite) as writer:

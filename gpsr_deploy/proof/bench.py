@@ -16,7 +16,7 @@ import numpy as np
 from gpsr_deploy.backends import Backend, Batch, sr_shape
 from gpsr_deploy.errors import ModelRefused, NonFinite, UsageError
 from gpsr_deploy.proof import parity
-from gpsr_deploy.spec import Profile
+from gpsr_deploy.spec import Precision, Profile
 from gpsr_deploy.upscaling import tiles
 
 Size = tuple[int, int]
@@ -93,6 +93,8 @@ class Figures:
     engine: str
     """The model's file."""
     runtime: str
+    precision: Precision
+    """What it computed in."""
     device: str
     ms_median: float
     ms_p95: float
@@ -221,6 +223,7 @@ def figures(path: Path, backend: Backend, runs: Runs, *, work: Work, size: Size,
     return Figures(
         engine=str(path),
         runtime=backend.runtime,
+        precision=backend.precision,
         device=backend.device,
         ms_median=1000 * runs.median,
         ms_p95=1000 * runs.p95,

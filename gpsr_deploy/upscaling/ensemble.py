@@ -21,6 +21,7 @@ class SelfEnsemble:
         self.spec = inner.spec
         self.profile = None if inner.profile is None else inner.profile.either_way_up()
         self.runtime = inner.runtime
+        self.precision = inner.precision
         self.device = inner.device
         self.bytes_per_pixel = inner.bytes_per_pixel + 2 * 4 * 3 * inner.spec.scale**2
 

@@ -100,16 +100,25 @@ def whole(height: int, width: int, *, multiple_of: int = 3) -> TilePlan:
 
 
 def fit(
-    height: int, width: int, *, halo: int, multiple_of: int = 3, max_pixels: int, min_keep: int = 3
+    height: int,
+    width: int,
+    *,
+    halo: int,
+    multiple_of: int = 3,
+    max_pixels: int,
+    min_keep: int = 3,
+    max_height: int | None = None,
 ) -> tuple[int, int]:
     """The (height, width) of tiles of at most `max_pixels` that reads the fewest pixels in all.
 
-    A tile keeps at least `min_keep` pixels a side. Where not even the smallest such tile fits, that one is returned: the
-    caller learns from the run whether it does.
+    A tile keeps at least `min_keep` pixels a side, and is at most `max_height` high where that leaves a choice. Where not
+    even the smallest such tile fits, that one is returned: the caller learns from the run whether it does.
     """
     smallest = round_up(2 * halo + min_keep, multiple_of)
     heights = _equal_tiles(height, smallest, halo=halo, multiple_of=multiple_of)
     widths = _equal_tiles(width, smallest, halo=halo, multiple_of=multiple_of)
+    low = {h: count for h, count in heights.items() if max_height is None or h <= max_height}
+    heights = low or {min(heights): heights[min(heights)]}
     fitting = [(h, w) for h in heights for w in widths if h * w <= max_pixels]
     if not fitting:
         return min(smallest, max(heights)), min(smallest, max(widths))

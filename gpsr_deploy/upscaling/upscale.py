@@ -28,8 +28,11 @@ Progress = Callable[[int, int], object]
 
 Made = TypeVar("Made")
 
-WORKING_MEMORY = 390 << 20
+WORKING_MEMORY = 340 << 20
 """Bytes that tiles in work may take when nothing else is asked: with interpreter, runtime and picture codecs under 512 MiB."""
+
+MOST_WORKING_MEMORY = 768 << 20
+"""The same where the rest of what a picture may take is spare: with all else under 1.5 GiB."""
 
 SMALLEST_KEEP = 24
 """LR pixels per side that a tile keeps at least: below, almost all work would be overlap."""
@@ -198,11 +201,13 @@ def plan_for(
     *,
     tiling: Tiling,
     available: int | None = None,
+    spare: int = 0,
     max_keep: int | None = None,
 ) -> tuple[TilePlan, int]:
     """The plan for a picture of this size, and its halo.
 
-    `available` is free memory in bytes, asked of the system by default. `max_keep` limits the LR rows that a row of tiles
+    `available` is free memory in bytes, asked of the system by default; `spare` are bytes that the picture might take and
+    does not, since its rows are not held: tiles may have them. `max_keep` limits the LR rows that a row of tiles
     keeps, for those who hold a whole row of tiles; as far as the network, the user and the engine leave a choice.
     """
     spec, profile = backend.spec, backend.profile
@@ -221,12 +226,19 @@ def plan_for(
             tile = profile.opt
         else:
             free = available_memory() if available is None else available
-            budget = WORKING_MEMORY if free is None else min(WORKING_MEMORY, free // 2)
+            budget = min(WORKING_MEMORY + spare, MOST_WORKING_MEMORY)
+            budget = budget if free is None else min(budget, free // 2)
             pixels = budget // (backend.bytes_per_pixel * _tiles_at_once(backend, tiling))
-            tile = tiles.fit(height, width, halo=halo, multiple_of=step, max_pixels=pixels, min_keep=SMALLEST_KEEP)
-            if max_keep is not None:
-                highest = max(tiles.round_up(2 * halo + SMALLEST_KEEP, step), (max_keep + 2 * halo) // step * step)
-                tile = min(tile[0], highest), tile[1]
+            highest = None if max_keep is None else max_keep + (2 * halo if height > 2 * max_keep else halo)
+            tile = tiles.fit(
+                height,
+                width,
+                halo=halo,
+                multiple_of=step,
+                max_pixels=pixels,
+                min_keep=SMALLEST_KEEP,
+                max_height=highest,
+            )
         plan = tiles.plan(height, width, tile=tile, halo=halo, multiple_of=step)
     if profile is not None and not _within(plan, profile):
         raise ModelRefused(
@@ -305,7 +317,10 @@ def _require_finite(result: NDArray[np.float32], row: Span, col: Span) -> None:
 
 
 def _paste(strip: Image, result: NDArray[np.float32], row: Span, col: Span, scale: int) -> None:
-    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into its row's strip; grey takes the mean of RGB."""
+    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into its row's strip; grey takes the mean of RGB.
+
+    The tile is used up.
+    """
     top, left = (row.keep_start - row.start) * scale, (col.keep_start - col.start) * scale
     height, width = (row.keep_stop - row.keep_start) * scale, (col.keep_stop - col.keep_start) * scale
     kept = result[:, top : top + height, left : left + width]
@@ -315,8 +330,8 @@ def _paste(strip: Image, result: NDArray[np.float32], row: Span, col: Span, scal
         there = there[:, :, None]
     peak = _PEAKS[strip.dtype.type]
     for channel, plane in enumerate(planes):
-        values = np.clip(plane, np.float32(0), np.float32(1))
+        np.clip(plane, np.float32(0), np.float32(1), out=plane)
         if strip.dtype.type is not np.float32:
-            values *= np.float32(peak)
-            values += np.float32(0.5)
-        there[:, :, channel] = values  # integers take the whole part, which with the half added is rounding
+            plane *= np.float32(peak)
+            plane += np.float32(0.5)
+        there[:, :, channel] = plane  # integers take the whole part, which with the half added is rounding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_a_reader_that_goes_in_the_middle_ends_it_without_a_word_of_python(small
     """As with `| head`: the bash that users have, and more lines than it reads."""
     for name in "abc":
         (tmp_path / "in" / f"{name}.png").write_bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
-    command = " ".join([*COMMAND, "in", "-o", "out", "-q", "--json"])
+    command = shlex.join([*COMMAND, "in", "-o", "out", "-q", "--json"])
     ended = subprocess.run(["bash", "-c", f"{command} | head -n 1 | wc -l; echo ${{PIPESTATUS[0]}}"], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
     lines, code = ended.stdout.split()
     assert lines == "1"

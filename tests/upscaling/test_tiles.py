@@ -134,3 +134,14 @@ def test_fit_reads_the_fewest_pixels_of_all_tiles_that_fit(height, width, halo, 
     best = min((pixels_read(height, width, tile, halo) for tile in every), default=None)
     found = pixels_read(height, width, fit(height, width, halo=halo, max_pixels=max_pixels), halo)
     assert best is None or found == best
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(0, 12), st.integers(1, 900))
+def test_fit_keeps_tiles_low_where_that_leaves_a_choice(height, width, halo, highest):
+    halo *= 3
+    tile = fit(height, width, halo=halo, max_pixels=10**6, max_height=highest)
+    lowest = min(round_up(2 * halo + 3, 3), round_up(height, 3))
+    assert tile[0] <= max(highest, lowest)
+    assert fit(height, width, halo=halo, max_pixels=10**6, max_height=10**6) == fit(
+        height, width, halo=halo, max_pixels=10**6
+    )

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from gpsr_deploy.errors import ModelRefused, NonFinite, OutOfMemory, UsageError
 from gpsr_deploy.spec import Profile, SRSpec
 from gpsr_deploy.upscaling.tiles import round_up
-from gpsr_deploy.upscaling.upscale import MAX_HALVINGS, SMALLEST_KEEP, WORKING_MEMORY, Tiling, plan_for, upscale
+from gpsr_deploy.upscaling.upscale import (
+    MAX_HALVINGS,
+    MOST_WORKING_MEMORY,
+    SMALLEST_KEEP,
+    WORKING_MEMORY,
+    Tiling,
+    plan_for,
+    upscale,
+)
 from gpsr_deploy.upscaling.upscaler import Upscaler
 
 SCALE, STEP = 2, 3
@@ -231,6 +239,17 @@ def test_a_tile_chosen_by_memory_stays_within_the_budget(height, width, availabl
     smallest = tuple(min(2 * halo + SMALLEST_KEEP, round_up(side, STEP)) for side in (height, width))
     used = math.prod(plan.tile) * batch * bytes_per_pixel
     assert used <= min(WORKING_MEMORY, available // 2) or math.prod(plan.tile) <= math.prod(smallest)
+
+
+def test_memory_that_a_picture_leaves_goes_to_its_tiles_within_a_limit():
+    backend = Blur(bytes_per_pixel=5000)
+
+    def pixels(spare):
+        plan, _ = plan_for(backend, 3000, 3000, tiling=Tiling(), available=1 << 40, spare=spare)
+        return math.prod(plan.tile)
+
+    assert pixels(0) * 5000 <= WORKING_MEMORY < pixels(200 << 20) * 5000 <= WORKING_MEMORY + (200 << 20)
+    assert pixels(1 << 40) * 5000 <= MOST_WORKING_MEMORY
 
 
 @given(st.integers(50, 500), st.integers(50, 500), st.integers(0, 10_000_000))

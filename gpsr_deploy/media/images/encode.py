@@ -26,8 +26,8 @@ from gpsr_deploy.media.images.picture import Outline, Samples
 
 OutputFormat = Literal["png", "jpeg", "webp", "tiff"]
 
-WAITING_BYTES = 32 << 20
-"""Samples up to which a picture is encoded only once all of it is there."""
+WAITING_BYTES = 4 << 20
+"""Samples up to which a picture is encoded only once all of it is there: more are encoded while the network goes on."""
 
 CODEC_BYTES = 64 << 20
 """What the threads of libvips may ask for."""
