@@ -1,21 +1,24 @@
 """The CPU figures of the README, in one run, interleaved; ratios are what counts.
 
-    python benchmarks/cpu.py [--checkpoint weights/gpsr_nano_x4.safetensors] [--rounds 3]
+    python benchmarks/cpu.py [--rounds 3] [--threads 2] [--before OTHER/.venv/bin/python]
 
-1. ONNX Runtime on the folded graph against torch eager on the network as trained: same picture, same threads.
-2. `gpsr-trt infer`, the whole command, file to file, against the bare session on the same 1000x750 pixels in one piece:
-   as its first run in a fresh process, which is what one picture costs, and warm, at its best.
+1. Whole commands, from start to finished file: a 1000x750 picture, 200 of 64x64, a film of 60 frames of 320x180; by default,
+   exact, and in ONNX Runtime; and, where `--before` names the Python of another checkout of this project, by that.
+2. `infer` within a process against a bare session of the same runtime and precision, warm, on the whole picture in one piece.
+3. The network alone on 480x270 LR pixels: ONNX Runtime, OpenVINO in each precision, torch eager as trained.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,117 +27,166 @@ import torch
 
 from gpsr_deploy import models, samples
 from gpsr_deploy.backends import open_backend
+from gpsr_deploy.backends.openvino import OpenVinoBackend, computes_in_bf16
 from gpsr_deploy.media import images
 from gpsr_deploy.model_files import checkpoint as checkpoint_file
-from gpsr_deploy.upscaling.upscale import Tiling, upscale
+from gpsr_deploy.model_files import onnx as onnx_file
+from gpsr_deploy.pictures.infer import infer
+from gpsr_deploy.upscaling.upscale import Tiling
 
-BARE = """
-import sys, time
-import numpy as np, onnxruntime, pyvips
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = int(sys.argv[3])
-session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-pixels = pyvips.Image.new_from_file(sys.argv[2]).numpy()
-height, width = (-(-size // 3) * 3 for size in pixels.shape[:2])
-padded = np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0)), mode="edge")
-lr = np.ascontiguousarray(padded.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-for _ in range(4):
-    begin = time.perf_counter()
-    session.run(None, {"lr": lr})
-    print(time.perf_counter() - begin)
-"""
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "weights" / "gpsr_nano_x4.safetensors"
+WAYS = {
+    "by default": (),
+    "--precision fp32": ("--precision", "fp32"),
+    "--runtime onnxruntime": ("--runtime", "onnxruntime"),
+}
 
 
-def interleaved(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, taken in turns after one run to warm up."""
+def interleaved(contestants: dict[str, Callable[[], object]], rounds: int, *, warm: bool) -> dict[str, float]:
+    """Median seconds of each, taken in turns; after one run of each that does not count, if they are to be `warm`."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm):
         for name, run in contestants.items():
             begin = time.perf_counter()
             run()
-            if number:
+            if number >= warm:
                 seconds[name].append(time.perf_counter() - begin)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def against_torch(checkpoint: Path, engine: Path, *, threads: int, rounds: int) -> None:
-    """Prints the first comparison, for a whole photograph and for a small crop of it."""
-    network, _ = checkpoint_file.load(checkpoint)
-    torch.set_num_threads(threads)
-    photo = images.read(next(path for path in samples.photographs() if path.stem == "chelsea")).pixels
-    with open_backend(engine, device="cpu", threads=threads) as backend:
-        for lr in (photo[:300, :450], photo[90:210, 150:270]):
-            batch = np.ascontiguousarray(lr.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+def show(title: str, medians: dict[str, float], reference: str) -> None:
+    """Prints a table; `reference` is 1."""
+    print(title)
+    for name, median in medians.items():
+        print(f"  {name:34} {median:8.3f} s   {median / medians[reference]:5.2f}")
 
-            def eager(batch: np.ndarray = batch) -> object:
-                with torch.inference_mode():
-                    return network(torch.from_numpy(batch))
 
-            def whole(lr: np.ndarray = lr) -> object:
-                return upscale(backend, lr, tiling=Tiling(whole=True))
+def photograph() -> pyvips.Image:
+    """One that ships, 1000x750."""
+    path = next(path for path in samples.photographs() if path.stem == "chelsea")
+    return pyvips.Image.new_from_file(str(path)).thumbnail_image(1000, height=750, size="force")
 
-            def tiled(lr: np.ndarray = lr) -> object:
-                return upscale(backend, lr)
 
-            medians = interleaved(
-                {"torch eager, as trained": eager, "ONNX Runtime, folded": whole, "the same in tiles": tiled}, rounds
-            )
-            print(f"{lr.shape[1]}x{lr.shape[0]} LR pixels, {threads} threads, median of {rounds}:")
-            for name, median in medians.items():
-                print(
-                    f"  {name:26} {median:7.3f} s   {medians['torch eager, as trained'] / median:5.2f} times torch's speed"
+def works(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """What whole commands are given: a title, and the words after `gpsr-trt`."""
+    photo = photograph().copy_memory()
+    photo.write_to_file(str(folder / "photo.png"))
+    small = folder / "small"
+    small.mkdir()
+    for number in range(200):
+        photo.crop(number * 4, number * 3, 64, 64).write_to_file(str(small / f"{number:03}.png"))
+    film(folder / "film.mkv", photo.numpy())
+    out = str(folder / "out")
+    yield (
+        "infer, 1000x750 to 4000x3000, PNG",
+        ["infer", str(folder / "photo.png"), "-o", out + ".png", "--overwrite", "-q"],
+    )
+    yield "infer, 200 pictures of 64x64", ["infer", str(small), "-o", out, "--overwrite", "-q"]
+    yield "video, 60 frames of 320x180", ["video", str(folder / "film.mkv"), "-o", out + ".mkv", "--overwrite", "-q"]
+
+
+def film(path: Path, photo: np.ndarray) -> None:
+    """60 frames of 320x180 that move over a photograph."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number in range(60):
+            pixels = np.ascontiguousarray(photo[2 * number : 2 * number + 180, 3 * number : 3 * number + 320])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def whole_commands(*, threads: int, rounds: int, before: Path | None) -> None:
+    """Prints the first comparison. The other checkout is 1 where there is one, else ONNX Runtime is."""
+    with tempfile.TemporaryDirectory() as name:
+        for title, words in works(Path(name)):
+            runs: dict[str, Callable[[], object]] = {}
+            if before is not None:
+                runs["before"] = command(before, words, threads)
+            for way, options in WAYS.items():
+                runs[way] = command(Path(sys.executable), [*words, *options], threads)
+            show(title, interleaved(runs, rounds, warm=False), "before" if before else "--runtime onnxruntime")
+
+
+def command(python: Path, words: list[str], threads: int) -> Callable[[], object]:
+    """`gpsr-trt` of the project that a Python belongs to."""
+    project = python.absolute().parent.parent.parent
+    line = [str(python.absolute()), "-m", "gpsr_deploy", *words, "--threads", str(threads)]
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    return lambda: subprocess.run(line, check=True, cwd=project, env=environment)
+
+
+def against_bare(*, threads: int, rounds: int) -> None:
+    """Prints the second comparison; the bare session is 1."""
+    model = onnx_file.read(models.shipped(4))
+    with tempfile.TemporaryDirectory() as name:
+        source, target = Path(name) / "photo.png", Path(name) / "out.png"
+        photograph().write_to_file(str(source))
+        pixels = images.read(source).pixels
+        beyond = [(0, -side % 3) for side in pixels.shape[:2]]
+        padded = np.pad(pixels, (*beyond, (0, 0)), mode="edge").astype(np.float32) / 255
+        lr = np.ascontiguousarray(padded.transpose(2, 0, 1))[None]
+        for precision in ("fp32", *(["bf16"] if computes_in_bf16() else [])):
+            with ExitStack() as stack:
+                bare, ours = (
+                    stack.enter_context(OpenVinoBackend(model, threads=threads, precision=precision)) for _ in range(2)
                 )
+                runs: dict[str, Callable[[], object]] = {
+                    "bare session, warm, in one piece": lambda bare=bare: bare.infer(lr),
+                    "infer, file to file": lambda ours=ours: infer(
+                        ours, source, target, tiling=Tiling(), overwrite=True
+                    ),
+                }
+                medians = interleaved(runs, rounds, warm=True)
+            show(f"1000x750 in {precision}, OpenVINO", medians, "bare session, warm, in one piece")
 
 
-def against_bare_session(engine: Path, *, threads: int, rounds: int) -> None:
-    """Prints the second comparison."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "photo.png", Path(folder) / "out.png"
-        photo = pyvips.Image.new_from_file(str(next(path for path in samples.photographs() if path.stem == "chelsea")))
-        photo.thumbnail_image(1000, height=750, size="force").write_to_file(str(source))
-        command = [
-            sys.executable,
-            "-m",
-            "gpsr_deploy",
-            "infer",
-            str(source),
-            "-o",
-            str(target),
-            "--engine",
-            str(engine),
-        ]
-        infer, cold, warm = [], [], []
-        for _ in range(rounds):
-            begin = time.perf_counter()
-            subprocess.run([*command, "--overwrite", "-q", "--threads", str(threads)], check=True)
-            infer.append(time.perf_counter() - begin)
-            bare = [sys.executable, "-c", BARE, str(engine), str(source), str(threads)]
-            printed = subprocess.run(bare, check=True, capture_output=True, text=True).stdout.split()
-            cold.append(float(printed[0]))
-            warm.append(min(map(float, printed[1:])))
-    medians = [statistics.median(times) for times in (infer, cold, warm)]
-    print(f"1000x750 -> 4000x3000, {threads} threads, median of {rounds}:")
-    print(f"  gpsr-trt infer, file to file      {medians[0]:7.2f} s")
-    print(
-        f"  bare session, first run           {medians[1]:7.2f} s   infer takes {medians[0] / medians[1]:.2f} times that"
-    )
-    print(
-        f"  bare session, warm, best of 3     {medians[2]:7.2f} s   infer takes {medians[0] / medians[2]:.2f} times that"
-    )
+def networks(*, threads: int, rounds: int) -> None:
+    """Prints the third comparison; ONNX Runtime is 1."""
+    torch.set_num_threads(threads)
+    network, _ = checkpoint_file.load(WEIGHTS)
+    lr = np.random.default_rng(0).random((1, 3, 270, 480), dtype=np.float32)
+    files = {"fp32": models.shipped(4), "bf16": models.shipped(4), "int8": models.shipped(4, "int8")}
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return network(torch.from_numpy(lr))
+
+    with ExitStack() as stack:
+
+        def contestant(runtime: str, precision: str) -> Callable[[], object]:
+            opened = open_backend(files[precision], runtime=runtime, precision=precision, threads=threads, device="cpu")
+            backend = stack.enter_context(opened)
+            return lambda: backend.infer(lr)
+
+        runs = {
+            "ONNX Runtime, fp32": contestant("onnxruntime", "fp32"),
+            "ONNX Runtime, int8": contestant("onnxruntime", "int8"),
+        }
+        for precision in ("fp32", *(["bf16"] if computes_in_bf16() else []), "int8"):
+            runs[f"OpenVINO, {precision}"] = contestant("openvino", precision)
+        runs["torch eager, as trained"] = eager
+        show("the network alone, 480x270 LR pixels", interleaved(runs, rounds, warm=True), "ONNX Runtime, fp32")
 
 
 def main() -> None:
-    """Runs both."""
+    """Runs all three."""
     parser = argparse.ArgumentParser(description="The CPU figures of the README.")
-    here = Path(__file__).parent.parent
-    parser.add_argument("--checkpoint", type=Path, default=here / "weights" / "gpsr_nano_x4.safetensors")
-    parser.add_argument("--engine", type=Path, help="default: the model that ships")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--before", type=Path, metavar="PYTHON", help="of another checkout, to be measured in turns with this"
+    )
     options = parser.parse_args()
-    engine = options.engine or models.shipped(4)
-    against_torch(options.checkpoint, engine, threads=options.threads, rounds=options.rounds)
-    against_bare_session(engine, threads=options.threads, rounds=options.rounds)
+    print(
+        f"{options.threads} threads, medians of {options.rounds}, in turns; bf16: {'yes' if computes_in_bf16() else 'no'}"
+    )
+    networks(threads=options.threads, rounds=options.rounds)
+    against_bare(threads=options.threads, rounds=options.rounds)
+    whole_commands(threads=options.threads, rounds=options.rounds, before=options.before)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ EngineRuntime = Literal["tensorrt", "tensorrt-rtx"]
 
 ENGINE_RUNTIMES: tuple[EngineRuntime, ...] = get_args(EngineRuntime)
 
-WEIGHT_TYPES = ("fp32", "fp16", "bf16", "other")
+WEIGHT_TYPES = ("fp32", "fp16", "bf16", "int8", "other")
 """How EngineSpec.weights names types."""
 
 MAX_SIDE = 1 << 16

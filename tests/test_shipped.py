@@ -28,7 +28,7 @@ def backend():
 
 def weights_of(model: Path) -> Path:
     """The checkpoint that a model which ships was exported from."""
-    return ROOT / "weights" / f"{model.stem.removesuffix('_fp16')}.safetensors"
+    return ROOT / "weights" / f"{model.stem.removesuffix('_fp16').removesuffix('_int8')}.safetensors"
 
 
 def photographs() -> list[np.ndarray]:
@@ -96,15 +96,14 @@ def test_tiles_of_other_scales_give_the_whole_pictures_pixels(scale: int):
 def test_each_model_is_exported_from_the_weights_of_its_name(path: Path):
     spec = onnx_file.read(path).spec
     assert spec.checkpoint_sha256 == hashlib.sha256(weights_of(path).read_bytes()).hexdigest()
-    assert spec.dtype == ("fp16" if path.stem.endswith("_fp16") else "fp32")
-    assert path.stem.removesuffix("_fp16") == spec.name.replace("-", "_")
+    assert path.stem == spec.name.replace("-", "_") + ("" if spec.dtype == "fp32" else f"_{spec.dtype}")
 
 
 def test_the_models_of_the_package_are_those_of_its_checksums():
     assert {path.name for path in models.files()} == {
         path.name for path in (ROOT / "gpsr_deploy" / "models").glob("*.onnx")
     }
-    assert set(models.SHIPPED.values()) <= {path.name for path in models.files()}
+    assert {*models.SHIPPED.values(), *models.INT8.values()} <= {path.name for path in models.files()}
     for path in models.files():
         assert models.checksums()[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
 

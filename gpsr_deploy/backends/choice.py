@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from importlib import util
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpsr_deploy import models
 from gpsr_deploy.backends import Runtime
 from gpsr_deploy.errors import UsageError
 from gpsr_deploy.machine import cpu_flags
-from gpsr_deploy.model_files.onnx import OnnxModel
 from gpsr_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    from gpsr_deploy.model_files.onnx import OnnxModel
 
 Auto = Literal["auto"]
 

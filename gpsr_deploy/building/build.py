@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import threading
 import traceback
@@ -107,7 +108,10 @@ def weight_types(network: Any, trt: Any) -> dict[str, float]:
         if layer.type == trt.LayerType.CONVOLUTION:
             layer.__class__ = trt.IConvolutionLayer  # how TensorRT's Python API casts to what a layer is
             kernel = layer.kernel
-            counts[names.get(str(kernel.dtype), WEIGHT_TYPES[-1])] += int(kernel.size)
+            if kernel.size == 0 and layer.num_inputs > 1:  # weights in int8, which come as a tensor
+                counts["int8"] += math.prod(layer.get_input(1).shape)
+            else:
+                counts[names.get(str(kernel.dtype), WEIGHT_TYPES[-1])] += int(kernel.size)
     total = sum(counts.values())
     return {name: counts[name] / total for name in WEIGHT_TYPES if counts[name]}
 

@@ -88,6 +88,8 @@ def describe(path: Path) -> dict[str, object]:
                 **spec,
                 "sha256": model.sha256,
                 "checksum": not model.warnings,
+                "loss_db": model.quality.loss_db,
+                "float_layers": model.quality.float_layers,
             }
         case ".safetensors":
             from gpsr_deploy.model_files import checkpoint as checkpoint_file

@@ -254,7 +254,7 @@ def rebuild(spec: EngineSpec, *, model: str | None = None, gpu: str | None = Non
     """
     low, best, high = (f"{height}x{width}" for height, width in (spec.profile.min, spec.profile.opt, spec.profile.max))
     name = spec.sr.name.replace("-", "_") if _PLAIN_NAME.fullmatch(spec.sr.name) else "MODEL"
-    source = model or f"{name}{'_fp16' if spec.sr.dtype == 'fp16' else ''}.onnx"
+    source = model or f"{name}{'' if spec.sr.dtype == 'fp32' else f'_{spec.sr.dtype}'}.onnx"
     runtime, targets = spec.runtime, spec.compute_capabilities
     if gpu is not None and gpu not in targets:
         targets = (gpu,)

@@ -11,7 +11,7 @@ from gpsr_deploy.errors import ModelRefused, UsageError
 SHIPPED: dict[int, str] = {4: "gpsr_nano_x4.onnx", 8: "gpsr_nano_x8.onnx"}
 """What runs where only a scale is named, by scale: in fp32, which processors that have bf16 also compute in that."""
 
-INT8: dict[int, str] = {}
+INT8: dict[int, str] = {4: "gpsr_nano_x4_int8.onnx", 8: "gpsr_nano_x8_int8.onnx"}
 """The same networks in int8, by scale."""
 
 
@@ -25,7 +25,9 @@ def shipped(scale: int, dtype: Literal["fp32", "int8"] = "fp32") -> Path:
         raise UsageError(f"no model ships for scale {scale}", expected=expected, remedy="--engine FILE")
     names = INT8 if dtype == "int8" else SHIPPED
     if scale not in names:
-        raise UsageError(f"no model in {dtype} ships for scale {scale}", remedy="--precision auto, or export/quantize.py")
+        raise UsageError(
+            f"no model in {dtype} ships for scale {scale}", remedy="--precision auto, or export/quantize.py"
+        )
     path = Path(__file__).with_name(names[scale])
     expected = checksums()[path.name]
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "nothing"

@@ -29,7 +29,7 @@ SIZES = ((96, 96), (51, 120), (3, 6))
 
 def tolerance_of(spec: EngineSpec) -> Tolerance:
     """How far an engine may be from its ONNX model."""
-    return Tolerance(min_psnr_db=parity.MIN_PSNR_DB[spec.sr.dtype])
+    return parity.tolerance_of(spec.sr.dtype)
 
 
 def is_proved(backend: TensorRtBackend) -> bool:

@@ -19,8 +19,11 @@ from gpsr_deploy.upscaling.upscale import SMALLEST_KEEP, Tiling, upscale
 Pixels = NDArray[np.float32]
 """(H, W, 3) RGB in [0, 1], or a little outside."""
 
-MIN_PSNR_DB: dict[Dtype, float] = {"fp32": 100.0, "fp16": 60.0}
+MIN_PSNR_DB: dict[Dtype, float] = {"fp32": 100.0, "fp16": 60.0, "int8": 40.0}
 """What a runtime has to reach against the reference, by the type that the network computes in."""
+
+MAX_LEVEL: dict[Dtype, int] = {"fp32": 1, "fp16": 1, "int8": 8}
+"""8-bit levels that a pixel may be off: an activation that lies between two steps of int8 may go to either."""
 
 TILED_SHARE = 1e-3
 """Largest share of pixels that cutting a picture into tiles may change, and those by one level."""
@@ -61,6 +64,11 @@ class Tolerance:
             and agreement.max_level <= self.max_level
             and agreement.share_off_by_one <= self.max_share
         )
+
+
+def tolerance_of(dtype: Dtype) -> Tolerance:
+    """What a runtime has to keep within, by the type that the network computes in."""
+    return Tolerance(min_psnr_db=MIN_PSNR_DB[dtype], max_level=MAX_LEVEL[dtype])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -317,10 +317,7 @@ def _require_finite(result: NDArray[np.float32], row: Span, col: Span) -> None:
 
 
 def _paste(strip: Image, result: NDArray[np.float32], row: Span, col: Span, scale: int) -> None:
-    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into its row's strip; grey takes the mean of RGB.
-
-    The tile is used up.
-    """
+    """Writes the part of one tile that is kept, (3, h, w) in [0, 1], into its row's strip; grey takes the mean of RGB."""
     top, left = (row.keep_start - row.start) * scale, (col.keep_start - col.start) * scale
     height, width = (row.keep_stop - row.keep_start) * scale, (col.keep_stop - col.keep_start) * scale
     kept = result[:, top : top + height, left : left + width]
@@ -330,8 +327,8 @@ def _paste(strip: Image, result: NDArray[np.float32], row: Span, col: Span, scal
         there = there[:, :, None]
     peak = _PEAKS[strip.dtype.type]
     for channel, plane in enumerate(planes):
-        np.clip(plane, np.float32(0), np.float32(1), out=plane)
+        values = np.clip(plane, np.float32(0), np.float32(1))
         if strip.dtype.type is not np.float32:
-            plane *= np.float32(peak)
-            plane += np.float32(0.5)
-        there[:, :, channel] = plane  # integers take the whole part, which with the half added is rounding
+            values *= np.float32(peak)
+            values += np.float32(0.5)
+        there[:, :, channel] = values  # integers take the whole part, which with the half added is rounding

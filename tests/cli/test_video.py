@@ -56,7 +56,7 @@ def test_json_is_progress_and_then_the_result(tmp_path: Path, capfd, engine: Pat
     assert progress[-1]["seconds_left"] == 0
     assert (result["input"], result["width"], result["height"], result["scale"]) == (str(path), 96, 72, 4)
     assert (result["frames"], result["computed"], result["dropped"], result["missing"]) == (4, 4, 0, None)
-    assert (result["backend"], result["device"]) == ("onnxruntime", "cpu")
+    assert (result["backend"], result["precision"], result["device"]) == ("openvino", "fp32", "cpu")
 
 
 def test_json_tells_of_failures(tmp_path: Path, capfd, engine: Path):

@@ -14,6 +14,7 @@ from cpp import (
     SOURCE,
     UNREADABLE,
     USAGE,
+    OpenOptions,
     RunOptions,
     Spec,
     doubled,
@@ -146,10 +147,15 @@ def test_structures_may_be_shorter_or_longer_than_ours(library, doubling):
             == OK
         )
         np.testing.assert_array_equal(sr, doubled(lr))
-        spec = Spec(struct_size=Spec.scale.offset, scale=-1)
-        assert model.c.gpsr_get_spec(model.handle, ctypes.byref(spec)) == OK
-        assert spec.name == b"double"
-        assert spec.scale == -1
+        for last, value in (("scale", -1), ("precision", b"none")):  # the latter came later than all before it
+            spec = Spec(struct_size=getattr(Spec, last).offset, **{last: value})
+            assert model.c.gpsr_get_spec(model.handle, ctypes.byref(spec)) == OK
+            assert spec.name == b"double"
+            assert getattr(spec, last) == value
+    handle = ctypes.c_void_p()
+    earlier = OpenOptions(struct_size=OpenOptions.precision.offset, precision=b"none")
+    assert library.c.gpsr_open(os.fsencode(doubling), ctypes.byref(earlier), ctypes.byref(handle)) == OK
+    library.c.gpsr_close(handle)
 
 
 def test_handles_may_be_null_and_errors_stand_until_the_next_call(library, doubling, tmp_path):

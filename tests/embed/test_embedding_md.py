@@ -10,9 +10,8 @@ from cpp import BIN, require_equal_pixels
 from project import ROOT
 
 from gpsr_deploy import models
-from gpsr_deploy.backends.openvino import OpenVinoBackend
+from gpsr_deploy.backends import open_backend
 from gpsr_deploy.media import images
-from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.upscaling import upscale
 
 
@@ -42,7 +41,7 @@ def test_embedding_md_runs_as_written(tmp_path, photo):
     shell, configure = blocks("sh")[:2], blocks("cmake")
     for line in (line for block in shell for line in block.splitlines()):
         typed(line)
-    with OpenVinoBackend(onnx_file.read(models.shipped(4))) as backend:
+    with open_backend(models.shipped(4), runtime="openvino", precision="auto") as backend:
         expected = upscale.upscale(backend, photo).sr
     require_equal_pixels(images.read(tmp_path / "large.png").pixels, expected)
     assert (tmp_path / "large.rgb").stat().st_size == 2 * 1080 * 1920 * 3
@@ -61,7 +60,7 @@ def test_embedding_md_runs_as_written(tmp_path, photo):
             [tmp_path / "built" / source / "enlarge", model], input=sent.tobytes(), capture_output=True, check=False
         )
         assert ended.returncode == 0, ended.stderr
-        with OpenVinoBackend(onnx_file.read(model)) as backend:
+        with open_backend(model, runtime="openvino", precision="auto") as backend:
             require_equal_pixels(
                 np.frombuffer(ended.stdout, np.uint8).reshape(160, 200, 3), upscale.upscale(backend, sent).sr
             )

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import plans
 import pytest
-from cpp import OUT_OF_MEMORY, PROGRESS, REFUSED, Library, refused
+from cpp import OUT_OF_MEMORY, PROGRESS, REFUSED, USAGE, Library, refused
 
 WORDS = {"scale": "4", "min": "3x3", "opt": "48x60", "max": "96x120", "batch": "2"}
 
@@ -68,6 +68,16 @@ def test_an_engine_enlarges_in_batches_of_tiles(doubles, tmp_path, photo):
         np.testing.assert_array_equal(
             model.upscale(photo[:96, :96].copy(), tile_height=96, tile_width=96), quadrupled(photo[:96, :96])
         )
+
+
+def test_an_engine_runs_in_the_precision_that_it_was_built_in(doubles, tmp_path):
+    engine = doubles.engine(tmp_path)
+    for asked in (b"fp32", b"auto", None):
+        with doubles.open(engine, precision=asked) as model:
+            assert model.spec.precision == b"fp32"
+    for asked in (b"fp16", b"bf16", b"int8"):
+        line = refused(USAGE, "x.plan: precision", doubles.open, engine, precision=asked)
+        assert f"{asked.decode()}. Expected fp32 or auto: the engine was built in fp32." in line
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,10 @@ def test_the_program_runs_the_model_that_ships_where_none_is_named(built, photo,
     lr = photo[:33, :40]
     (tmp_path / "in.ppm").write_bytes(netpbm(lr))
     for scale, words in ((4, []), (8, ["-s", "8"])):
-        ended = program(built, "-q", "--threads", "1", *words, tmp_path / "in.ppm", tmp_path / f"{scale}.ppm")
+        words = ["-q", "--threads", "1", "--precision", "fp32", *words]
+        ended = program(built, *words, tmp_path / "in.ppm", tmp_path / f"{scale}.ppm")
         assert (ended.returncode, ended.stderr) == (0, b"")
-        with OpenVinoBackend(onnx_file.read(models.shipped(scale)), threads=1) as backend:
+        with OpenVinoBackend(onnx_file.read(models.shipped(scale)), threads=1, precision="fp32") as backend:
             expected = upscale.upscale(backend, lr).sr
         pixels = np.frombuffer((tmp_path / f"{scale}.ppm").read_bytes()[-expected.size :], np.uint8).reshape(
             expected.shape
@@ -80,6 +81,8 @@ def test_the_program_refuses_what_gpsr_trt_refuses_by_the_same_codes(built, doub
         built, USAGE, "the output is the input", *engine, good, tmp_path / "folder.ppm" / ".." / "in.ppm", "--overwrite"
     )
     failed(built, USAGE, "device", *engine, "--device", "tpu", good, out)
+    failed(built, USAGE, "precision 'fp8'. Expected auto", *engine, "--precision", "fp8", good, out)
+    failed(built, USAGE, "precision int8 of a model in fp32", *engine, "--precision", "int8", good, out)
     for name in ("missing", "folder", "cut", "bomb", "bomb2", "depth", "junk", "none"):
         begin = time.perf_counter()
         failed(built, UNREADABLE, f"{name}.ppm: .*", *engine, tmp_path / f"{name}.ppm", out)

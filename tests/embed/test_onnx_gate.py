@@ -7,7 +7,20 @@ import random
 import numpy as np
 import onnx
 import pytest
-from cpp import edited, hostile_models, mutated_models, probe, tiny, value, weights, with_weights
+from cpp import (
+    DOUBLE,
+    QUALITY,
+    edited,
+    hostile_models,
+    mutants,
+    mutated_models,
+    probe,
+    tiny,
+    value,
+    weights,
+    with_quality,
+    with_weights,
+)
 from onnx import TensorProto, helper, numpy_helper
 
 from gpsr_deploy import models
@@ -20,7 +33,8 @@ def python_onnx(content):
         model = onnx_file.check(content)
     except GpsrError as error:
         return error
-    return [dataclasses.asdict(model.spec), dataclasses.asdict(model.costs)]
+    stated = [dataclasses.asdict(one) for one in (model.spec, model.costs, model.quality)]
+    return json.loads(json.dumps(stated))  # in which a tuple is a list
 
 
 @pytest.mark.parametrize("name", list(hostile_models()))
@@ -48,9 +62,28 @@ def test_sound_models_are_taken_and_say_of_themselves_what_python_reads(built):
     cases = [path.read_bytes() for path in models.files()] + [
         tiny().SerializeToString(),
         with_weights(weights([0.25])).SerializeToString(),
+        with_quality().SerializeToString(),
+        with_quality({"loss_db": {}, "float_layers": []}).SerializeToString(),
+        tiny(spec=dataclasses.replace(DOUBLE, dtype="int8")).SerializeToString(),
     ]
     for case, line in zip(cases, probe(built, "onnx", cases), strict=True):
         assert json.loads(line) == python_onnx(case)
+
+
+def test_a_mutated_quality_or_costs_are_refused_in_the_words_of_python(built):
+    texts = [text.decode("utf-8", "replace") for text in mutants(150, valid=QUALITY)]
+    texts += [json.dumps(QUALITY), "", " " * 70_000]
+    models = [tiny(props={key: text}) for key in ("gpsr.quality", "gpsr.costs") for text in texts]
+    cases, taken = [model.SerializeToString() for model in models], 0
+    for case, line in zip(cases, probe(built, "onnx", cases), strict=True):
+        expected = python_onnx(case)
+        if isinstance(expected, GpsrError):
+            assert line == str(expected)
+            assert "is garbled" in line
+        else:
+            assert json.loads(line) == expected
+            taken += 1
+    assert 5 < taken < 100
 
 
 def test_two_graphs_two_tensors_or_two_types_are_no_model(built):

@@ -29,7 +29,13 @@ def test_the_same_pixels_as_in_python(library, photo, photo_16, name):
         upscale.Tiling(tile=(54, 72), halo=6),
         upscale.Tiling(whole=True),
     ]
-    with OpenVinoBackend(onnx_file.read(path), threads=1) as backend, library.open(path) as model:
+    read = onnx_file.read(path)
+    own = read.spec.dtype  # in which both are exact
+    with (
+        OpenVinoBackend(read, threads=1, precision=own) as backend,
+        library.open(path, precision=own.encode()) as model,
+    ):
+        assert model.spec.precision == model.spec.dtype == own.encode()
         assert model.spec.scale == backend.spec.scale
         assert model.spec.name.decode() == backend.spec.name
         for lr in pictures if name == "gpsr_nano_x4.onnx" else pictures[3:]:  # x8 takes eight times as long

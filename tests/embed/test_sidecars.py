@@ -1,4 +1,4 @@
-"""Sidecars, which are hostile input: read and refused in C++ as in Python."""
+"""Sidecars and qualities, which are hostile input: read and refused in C++ as in Python."""
 
 import dataclasses
 import functools
@@ -7,25 +7,25 @@ import operator
 import time
 
 import pytest
-from cpp import VALID, mutants, probe
-from specs import ENGINE, FIELDS, HOSTILE, OBJECTS, OUT_OF_RANGE, changed
+from cpp import QUALITY, VALID, mutants, probe
+from specs import ENGINE, FIELDS, HOSTILE, OBJECTS, OUT_OF_RANGE, changed, paths
 
 from gpsr_deploy.errors import GpsrError
-from gpsr_deploy.spec import EngineSpec
+from gpsr_deploy.spec import EngineSpec, Quality
 
 
-def python_sidecar(content):
-    """What Python makes of a sidecar: its values, or None where it is refused."""
+def in_python(kind, content):
+    """What Python makes of such a text: its values, or None where it is refused."""
     try:
-        return dataclasses.asdict(EngineSpec.from_json(content.decode("utf-8")))
+        return dataclasses.asdict(kind.from_json(content.decode("utf-8")))
     except (UnicodeDecodeError, GpsrError):
         return None
 
 
-def require_same_verdicts(built, cases):
+def require_same_verdicts(built, cases, part="sidecar", kind=EngineSpec):
     accepted = 0
-    for case, line in zip(cases, probe(built, "sidecar", cases), strict=True):
-        expected = python_sidecar(case)
+    for case, line in zip(cases, probe(built, part, cases), strict=True):
+        expected = in_python(kind, case)
         assert line.isprintable()
         if expected is None:
             assert line.startswith("error[5] "), (case, line)
@@ -114,3 +114,23 @@ def test_a_hundred_thousand_brackets_and_a_mebibyte_are_refused_at_once(built):
     begin = time.perf_counter()
     assert require_same_verdicts(built, cases) == 0
     assert time.perf_counter() - begin < 2
+
+
+def test_qualities_are_judged_as_python_judges_them(built):
+    """Those that somebody or something changed, and those at and beyond the limits."""
+    losses = [
+        *(-1e4, 1e4, -10_000, 10_000, -10_001, 10_001, 1e4 + 1e-9, 0, -0.0, 1e400, 10**20, -(10**400)),
+        *("0", True, None, [0]),
+    ]
+    names = [
+        *("x" * 100, "x" * 101, "é" * 100, "\U0001f600" * 101, "", " ", "\u00a0", "a\x1b[2J", "\u202e", "\ud800"),
+        *(None, 1, ["a"]),
+    ]
+    layers = [[], ["a"] * 1000, ["a"] * 1001, ["a", "a"], "head", {}, {"a": 1}, None, *([one] for one in names)]
+    tables = [{}, {"int8": 0.04}, {"bf16": 0.01}, {"fp16": 0.01}, {"fp32": 0}, {"": 0}, [], ["bf16"], "bf16", None]
+    changes = {"loss_db": [*tables, *({"bf16": one} for one in losses)], "float_layers": layers}
+    texts = [json.dumps(changed((key,), one, within=QUALITY)) for key in changes for one in changes[key]]
+    texts += [json.dumps(changed(path, one, within=QUALITY)) for path in paths(QUALITY) for one in HOSTILE]
+    texts += [json.dumps(QUALITY).replace("0.008", odd) for odd in ('0, "bf16": 0', "NaN", "01", "1e-400")]
+    assert 20 < require_same_verdicts(built, [text.encode() for text in texts], "quality", Quality) < 80
+    assert 30 < require_same_verdicts(built, mutants(1000, valid=QUALITY), "quality", Quality) < 900

@@ -123,6 +123,7 @@ def interlaced() -> bytes:
 
 
 GPU_OF = """
+import sys
 from gpsr_deploy.backends import onnxruntime
 from gpsr_deploy.errors import OutOfMemory
 real = onnxruntime.OnnxRuntimeBackend.infer
@@ -131,9 +132,11 @@ def infer(self, batch):
         raise OutOfMemory("no GPU memory")
     return real(self, batch)
 onnxruntime.OnnxRuntimeBackend.infer = infer
+sys.argv += ["--runtime", "onnxruntime"]
 """
 
 AFTER_IMPORTS = """
+import sys
 import onnx, onnxruntime, pyvips, resource
 from gpsr_deploy import backends
 from gpsr_deploy.media import images
@@ -141,6 +144,7 @@ from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.backends import onnxruntime
 used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {mebibytes} * 2**20,) * 2)
+sys.argv += ["--runtime", "onnxruntime"]
 """
 
 MEMORY = [

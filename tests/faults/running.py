@@ -101,14 +101,24 @@ def snapshot(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for place, folders, names in os.walk(folder):
         for path in (Path(place, name) for name in [*folders, *names]):
-            name, mode = str(path.relative_to(folder)), path.lstat().st_mode
-            if stat.S_ISLNK(mode):
+            name, mode = str(path.relative_to(folder)), mode_of(path)
+            if mode is None:
+                found[name] = "denied"
+            elif stat.S_ISLNK(mode):
                 found[name] = f"a link to {os.readlink(path)}"
             elif stat.S_ISREG(mode):
                 found[name] = content_of(path)
             elif not stat.S_ISDIR(mode):
                 found[name] = f"of kind {stat.S_IFMT(mode):o}"
     return found
+
+
+def mode_of(path: Path) -> int | None:
+    """Of what lies there; None in a folder that one can list and not enter, where only root learns more."""
+    try:
+        return path.lstat().st_mode
+    except PermissionError:
+        return None
 
 
 def content_of(path: Path) -> object:

@@ -85,7 +85,10 @@ def test_halved_tiles_give_what_a_run_at_that_tile_gives(photo: np.ndarray, tmp_
     (tile,) = {word.rstrip(",") for line in found.stderr.splitlines() if "tiles of" in line for word in line.split() if "x" in word and word[0].isdigit()}  # fmt: skip
     height, width = map(int, tile.split("x"))
     assert height * width <= 96 * 96
-    subprocess.run([*COMMAND, str(source), "-o", str(tmp_path / "asked.png"), "-t", tile, "-q"], check=True)
+    subprocess.run(
+        [*COMMAND, str(source), "-o", str(tmp_path / "asked.png"), "-t", tile, "-q", "--runtime", "onnxruntime"],
+        check=True,
+    )
     assert (tmp_path / "halved.png").read_bytes() == (tmp_path / "asked.png").read_bytes()
 
 

@@ -138,8 +138,11 @@ def test_tritons_client_runs_as_documented_and_gives_our_bytes(here: Path):
     with serving(here / "for-triton/models") as server:
         typed(client_line.replace("localhost:8000", server.url), here)
         tiled = f"{client_line.strip().replace('localhost:8000', server.url)} --overwrite --tile 72 75"
-        typed(f"gpsr-trt infer photo.png -o own.png -q && {tiled.replace('large.png', 'tiled.png')}", here)
-        typed("gpsr-trt infer photo.png -o own_tiled.png -q --tile 72x75", here)
+        typed(
+            f"gpsr-trt infer photo.png -o own.png -q --runtime onnxruntime && {tiled.replace('large.png', 'tiled.png')}",
+            here,
+        )
+        typed("gpsr-trt infer photo.png -o own_tiled.png -q --tile 72x75 --runtime onnxruntime", here)
     assert (here / "large.png").read_bytes() == (here / "own.png").read_bytes()
     assert (here / "tiled.png").read_bytes() == (here / "own_tiled.png").read_bytes()
     assert {name for name, _ in server.requests} == {"gpsr_nano_x4"}

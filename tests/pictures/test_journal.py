@@ -197,9 +197,12 @@ sys.exit(main())
 """
 
 
+RUNTIME = ("--runtime", "onnxruntime")  # which HELD holds
+
+
 def ended_in_the_third_picture(number: signal.Signals, *arguments: object) -> tuple[int, str]:
     """Exit code and stderr of `gpsr-trt infer` that this signal reaches while the network is at its third picture."""
-    command = [sys.executable, "-c", HELD, "infer", *map(str, arguments)]
+    command = [sys.executable, "-c", HELD, "infer", *map(str, arguments), *RUNTIME]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "in the third picture\n", process.stderr.read()
@@ -212,7 +215,7 @@ def ended_in_the_third_picture(number: signal.Signals, *arguments: object) -> tu
 
 def test_a_killed_run_goes_on_where_it_ended_and_gives_the_same_files(folder: Path, tmp_path: Path):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert main(["infer", str(folder), "-o", str(whole), "-q"]) == 0
+    assert main(["infer", str(folder), "-o", str(whole), "-q", *RUNTIME]) == 0
     assert sorted(path.name for path in whole.iterdir()) == [f"{index}.png" for index in range(6)]
     out.mkdir()
     for index in range(6):
@@ -221,7 +224,7 @@ def test_a_killed_run_goes_on_where_it_ended_and_gives_the_same_files(folder: Pa
     assert code == -signal.SIGKILL
     assert [(out / f"{index}.png").read_bytes() == b"old" for index in range(6)] == [False] * 2 + [True] * 4
     before = (out / "0.png").stat().st_mtime_ns
-    assert main(["infer", str(folder), "-o", str(out), "-q", "--skip-existing"]) == 0
+    assert main(["infer", str(folder), "-o", str(out), "-q", "--skip-existing", *RUNTIME]) == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {
         path.name: path.read_bytes() for path in whole.iterdir()
     }

@@ -306,11 +306,11 @@ def test_a_model_against_its_checkpoint(capsys, onnx_path, checkpoint_path):
     (line,) = captured.out.splitlines()
     found = json.loads(line)
     assert list(found) == [
-        "size", "batch", "rounds", "warmup", "engine", "runtime", "device", *KEYS, "vs", "ratio", "parity",
+        "size", "batch", "rounds", "warmup", "engine", "runtime", "precision", "device", *KEYS, "vs", "ratio", "parity",
     ]  # fmt: skip
-    assert list(found["vs"]) == ["engine", "runtime", "device", *KEYS]
+    assert list(found["vs"]) == ["engine", "runtime", "precision", "device", *KEYS]
     assert (found["size"], found["batch"], found["rounds"], found["warmup"]) == ([24, 30], 2, 3, 1)
-    assert (found["runtime"], found["vs"]["runtime"]) == ("onnxruntime", "torch")
+    assert (found["runtime"], found["vs"]["runtime"]) == ("openvino", "torch")
     assert (found["macs"], found["vs"]["macs"]) == ("trained", "trained")
     assert found["ratio"] == found["vs"]["ms_median"] / found["ms_median"]
     assert found["parity"]["psnr_db"] > 100

@@ -15,9 +15,10 @@ SOURCE = ROOT / "embed" / "cpp"
 
 # The library through ctypes, and hostile input for it: they lie beside the C++, and tests import their names from here.
 sys.path.insert(0, str(SOURCE / "tests"))
-from binding import PROGRESS, Library, Refused, RunOptions, Spec, picture, sized  # noqa: E402, F401
+from binding import PROGRESS, Library, OpenOptions, Refused, RunOptions, Spec, picture, sized  # noqa: E402, F401
 from hostile import (  # noqa: E402, F401
     DOUBLE,
+    QUALITY,
     VALID,
     edited,
     hostile_models,
@@ -26,6 +27,7 @@ from hostile import (  # noqa: E402, F401
     tiny,
     value,
     weights,
+    with_quality,
     with_weights,
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ const char* const help_text =
     "  --engine FILE     the model, .onnx or .plan (default: the one that ships for -s)\n"
     "  -s, --scale N     4 or 8 (default: 4, or the engine's)\n"
     "  --device D        auto, cpu, cuda or cuda:INDEX\n"
+    "  --precision P     auto, fp32, bf16, int8 (default: auto, the fastest that keeps the model's quality)\n"
     "  --threads N       of the CPU (default: all)\n"
     "  -t, --tile N|HxW  LR pixels, overlap included (default: by the memory at hand)\n"
     "  --overlap N       LR pixels per side (default: what was measured for the model)\n"
@@ -72,6 +73,8 @@ Arguments parse(int count, char** words) {
             found.open.scale = static_cast<std::int32_t>(number(value(), word));
         } else if (word == "--device") {
             found.open.device = value();
+        } else if (word == "--precision") {
+            found.open.precision = value();
         } else if (word == "--threads") {
             found.open.threads = static_cast<std::int32_t>(number(value(), word));
         } else if (word == "-t" || word == "--tile") {

@@ -73,12 +73,16 @@ Pixels read(const std::string& path) {
 #endif
 }
 
-// The model that ships for `scale`: it lies beside the program, where both were built or installed.
-std::string shipped(int scale) {
+// The model that ships for `scale`, the one in int8 where that is asked for and there: it lies beside the program,
+// where both were built or installed.
+std::string shipped(int scale, const std::string& precision) {
     std::error_code failure;
     const auto program = std::filesystem::read_symlink("/proc/self/exe", failure);
     const auto folder = failure ? std::filesystem::path(".") : program.parent_path() / ".." / "share" / "gpsr";
-    return (folder / ("gpsr_nano_x" + std::to_string(scale == 0 ? 4 : scale) + ".onnx")).lexically_normal().string();
+    const std::string name = "gpsr_nano_x" + std::to_string(scale == 0 ? 4 : scale);
+    const auto in_int8 = folder / (name + "_int8.onnx");
+    const bool is_there = precision == "int8" && std::filesystem::exists(in_int8, failure);
+    return (is_there ? in_int8 : folder / (name + ".onnx")).lexically_normal().string();
 }
 
 int run(const Arguments& wanted) {
@@ -90,7 +94,8 @@ int run(const Arguments& wanted) {
     const Format format = format_of(wanted.output);
     require_writable(wanted.output, wanted.overwrite);
     Pixels lr = read(wanted.input);
-    gpsr::Model model(wanted.engine.empty() ? shipped(wanted.open.scale) : wanted.engine, wanted.open);
+    gpsr::Model model(wanted.engine.empty() ? shipped(wanted.open.scale, wanted.open.precision) : wanted.engine,
+                      wanted.open);
 
     const std::int64_t scale = model.spec().scale;
     Pixels sr{lr.height * scale, lr.width * scale, lr.channels, lr.type};

@@ -13,9 +13,10 @@ namespace gpsr {
 struct Facts {
     SRSpec spec;
     std::optional<Profile> profile; // none: any multiple of `spec.multiple_of`
-    std::int64_t bytes_per_pixel;   // working memory of a run per LR pixel of a batch, estimated
+    std::int64_t bytes_per_pixel{}; // working memory of a run per LR pixel of a batch, estimated
     std::string runtime;            // openvino, tensorrt, tensorrt-rtx
     std::string device;             // cpu, cuda:0
+    std::string precision;          // what it computes in: fp32, fp16, bf16, int8
 };
 
 // One model in one runtime, for one thread at a time. A batch is float32 NCHW RGB in [0, 1], whatever the engine

@@ -176,6 +176,7 @@ gpsr_status gpsr_open(const char* path, const gpsr_open_options* options, gpsr_m
         wanted.device = given.device != nullptr ? given.device : "auto";
         wanted.scale = static_cast<std::int32_t>(within(given.scale, 0, 16, "scale"));
         wanted.threads = static_cast<std::int32_t>(within(given.threads, 0, 4096, "threads"));
+        wanted.precision = given.precision != nullptr ? given.precision : "auto";
         (*model)->backend = gpsr::open_backend(path, wanted);
     });
 }
@@ -197,6 +198,7 @@ gpsr_status gpsr_get_spec(gpsr_model* model, gpsr_spec* spec) {
         made.scale = number(facts.spec.scale);
         made.halo = number(facts.spec.halo);
         made.multiple_of = number(facts.spec.multiple_of);
+        made.precision = facts.precision.c_str();
         made.tileable = facts.spec.tiling != "whole" ? 1 : 0;
         if (facts.profile) {
             const auto& [low, best, high, batch] = *facts.profile;

@@ -155,7 +155,7 @@ void require_runnable(const EngineSpec& spec, std::string_view runtime, std::str
 std::string rebuild(const EngineSpec& spec, const std::string& gpu) {
     std::string name = is_plain(spec.sr.name) ? spec.sr.name : "MODEL";
     std::replace(name.begin(), name.end(), '-', '_');
-    name += spec.sr.dtype == "fp16" ? "_fp16" : "";
+    name += spec.sr.dtype == "fp32" ? "" : "_" + spec.sr.dtype;
     auto targets = spec.compute_capabilities;
     std::string runtime = spec.runtime;
     if (!gpu.empty() && std::find(targets.begin(), targets.end(), gpu) == targets.end()) {

@@ -27,7 +27,7 @@ Error not_ours(std::string found) {
 // What stands at the top of a model. Views into the file's content.
 struct Top {
     std::string_view producer;
-    std::optional<std::string_view> graph, spec, costs, checksum;
+    std::optional<std::string_view> graph, spec, costs, quality, checksum;
 };
 
 void note(Top& top, std::string_view entry) {
@@ -40,10 +40,11 @@ void note(Top& top, std::string_view entry) {
             value = field.bytes;
         }
     }
-    auto* place = key == "gpsr.spec"     ? &top.spec
-                  : key == "gpsr.costs"  ? &top.costs
-                  : key == "gpsr.sha256" ? &top.checksum
-                                         : nullptr;
+    auto* place = key == "gpsr.spec"      ? &top.spec
+                  : key == "gpsr.costs"   ? &top.costs
+                  : key == "gpsr.quality" ? &top.quality
+                  : key == "gpsr.sha256"  ? &top.checksum
+                                          : nullptr;
     if (place == nullptr) {
         throw not_ours("the model's metadata holds '" + std::string(key) + "'");
     }
@@ -94,20 +95,30 @@ void check_sum(std::string_view content, std::string_view stated) {
     }
 }
 
+// What `read` makes of the text under `key`.
+template <class Read>
+auto stated(const Read& read, std::string_view text, const char* key) {
+    try {
+        return read(text);
+    } catch (const Error&) {
+        throw not_ours(std::string("the model's ") + key + " is garbled");
+    }
+}
+
 } // namespace
 
 OnnxModel read_onnx(const std::string& path) {
     OnnxModel model;
     model.content = read_file(path, max_onnx_bytes);
     try {
-        check_onnx(model.content, model.spec, model.costs);
+        model.stated = check_onnx(model.content);
     } catch (const Error& error) {
         throw error.at(path);
     }
     return model;
 }
 
-void check_onnx(std::string_view content, SRSpec& spec, Costs& costs) {
+Stated check_onnx(std::string_view content) {
     try {
         const Top top = top_of(content);
         if (!top.graph) {
@@ -122,8 +133,8 @@ void check_onnx(std::string_view content, SRSpec& spec, Costs& costs) {
             throw not_ours("the file lost its checksum, so it is damaged");
         }
         check_graph(*top.graph);
-        spec = sr_spec(*top.spec);
-        costs = gpsr::costs(*top.costs);
+        return {sr_spec(*top.spec), stated(costs, *top.costs, "gpsr.costs"),
+                top.quality ? stated(quality, *top.quality, "gpsr.quality") : Quality{}};
     } catch (const protobuf::Damaged&) {
         throw not_ours("this is no ONNX file, or a damaged one");
     }

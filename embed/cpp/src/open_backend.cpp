@@ -4,6 +4,7 @@
 #include "engine_file.hpp"
 #include "error.hpp"
 #include "onnx_file.hpp"
+#include "precision.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -61,12 +62,13 @@ std::unique_ptr<Backend> open_onnx(const std::string& path, const OpenOptions& o
         throw refused("device " + options.device + " in OpenVINO", "the CPU", "--device cpu, or an engine");
     }
     OnnxModel model = read_onnx(path);
-    if (options.scale != 0 && options.scale != model.spec.scale) {
-        throw refused("the model enlarges " + std::to_string(model.spec.scale) + " times",
+    const std::int64_t scale = model.stated.spec.scale;
+    if (options.scale != 0 && options.scale != scale) {
+        throw refused("the model enlarges " + std::to_string(scale) + " times",
                       "one for scale " + std::to_string(options.scale) + ", as asked", "another model, or no scale");
     }
 #ifdef GPSR_WITH_OPENVINO
-    return open_openvino(std::move(model), options.threads);
+    return open_openvino(std::move(model), options.threads, options.precision);
 #else
     throw refused("this gpsr was built without OpenVINO", "it for .onnx models", "a build with -DOpenVINO_DIR=...");
 #endif
@@ -78,6 +80,7 @@ std::unique_ptr<Backend> open_engine(const std::string& path, const OpenOptions&
     }
     Engine engine = read_engine(path);
     require_scale(engine.spec, options.scale);
+    require_own_precision(engine.spec.sr, options.precision);
 #ifdef GPSR_WITH_TENSORRT
     return open_tensorrt(std::move(engine), index);
 #else
@@ -92,6 +95,7 @@ std::unique_ptr<Backend> open_engine(const std::string& path, const OpenOptions&
 std::unique_ptr<Backend> open_backend(const std::string& path, const OpenOptions& options) {
     const std::string suffix = suffix_of(path);
     const int index = index_of(options.device);
+    require_precision(options.precision);
     try {
         if (suffix == ".onnx") {
             return open_onnx(path, options);

@@ -13,6 +13,7 @@ struct OpenOptions {
     std::string device = "auto"; // auto, cpu, cuda or cuda:INDEX
     std::int32_t scale = 0;
     std::int32_t threads = 0;
+    std::string precision = "auto"; // auto, fp32, fp16, bf16 or int8
 };
 
 // A backend for the model in `path`, whose kind picks the runtime. Throws Error: usage, unreadable, refused,

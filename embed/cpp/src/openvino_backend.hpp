@@ -8,7 +8,7 @@
 
 namespace gpsr {
 
-// Compiles the model, in float32. `threads` of the CPU, 0: all. Throws Error (refused).
-std::unique_ptr<Backend> open_openvino(OnnxModel model, std::int32_t threads);
+// Reads the model. `threads` of the CPU, 0: all; `precision` as in precision.hpp. Throws Error: usage, refused.
+std::unique_ptr<Backend> open_openvino(OnnxModel model, std::int32_t threads, const std::string& precision);
 
 } // namespace gpsr

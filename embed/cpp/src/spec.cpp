@@ -120,7 +120,7 @@ SRSpec sr_of(const Value& value, const std::string& what) {
     spec.halo = integer(fields["halo"], "halo", 0, 1024, multiples);
     require(spec.halo % spec.multiple_of == 0, "halo", fields["halo"], multiples);
     spec.tiling = one_of(fields["tiling"], "tiling", {"aligned", "whole"});
-    spec.dtype = one_of(fields["dtype"], "dtype", {"fp32", "fp16"});
+    spec.dtype = one_of(fields["dtype"], "dtype", {"fp32", "fp16", "int8"});
     spec.checkpoint_sha256 = text(fields["checkpoint_sha256"], "checkpoint_sha256", is_sha256, digits);
     return spec;
 }
@@ -134,6 +134,25 @@ Costs costs_of(const Value& value, const std::string& what) {
     require(costs.macs_720p > 0, "macs_720p", fields["macs_720p"], reason);
     costs.activation_bytes = integer(fields["activation_bytes"], "activation_bytes", 1, 1 << 24, reason);
     return costs;
+}
+
+Quality quality_of(const Value& value, const std::string& what) {
+    const Fields fields(value, what, {"loss_db", "float_layers"});
+    constexpr auto decibels = "decibels by precision, bf16 or int8", names = "names of layers";
+    const Value &losses = fields["loss_db"], &layers = fields["float_layers"];
+    const auto* object = losses.as<json::Object>();
+    require(object != nullptr, "loss_db", losses, decibels);
+    Quality quality;
+    for (const auto& [name, loss] : *object) {
+        require(name == "bf16" || name == "int8", "loss_db", losses, decibels);
+        quality.loss_db.emplace_back(name, number(loss, "loss_db", -max_db, max_db, decibels));
+    }
+    const auto* list = layers.as<json::List>();
+    require(list != nullptr && list->size() <= 1000, "float_layers", layers, names);
+    for (const Value& layer : *list) {
+        quality.float_layers.push_back(text(layer, "float_layers", is_name, names));
+    }
+    return quality;
 }
 
 Size size_of(const Value& value) {
@@ -198,12 +217,12 @@ std::vector<std::string> capabilities_of(const Value& value) {
 
 std::vector<std::pair<std::string, double>> weights_of(const Value& value) {
     const auto* object = value.as<json::Object>();
-    constexpr auto expected = "shares of fp32, fp16, bf16, other that add up to 1";
+    constexpr auto expected = "shares of fp32, fp16, bf16, int8, other that add up to 1";
     require(object != nullptr, "weights", value, expected);
     std::vector<std::pair<std::string, double>> shares;
     double sum = 0;
     for (const auto& [name, share] : *object) {
-        const bool known = name == "fp32" || name == "fp16" || name == "bf16" || name == "other";
+        const bool known = name == "fp32" || name == "fp16" || name == "bf16" || name == "int8" || name == "other";
         require(known, "weights", value, expected);
         shares.emplace_back(name, number(share, "weights", 0, 1, expected));
         sum += shares.back().second;
@@ -217,6 +236,13 @@ std::vector<std::pair<std::string, double>> weights_of(const Value& value) {
 SRSpec sr_spec(std::string_view text) { return sr_of(json::parse(text), "the spec"); }
 
 Costs costs(std::string_view text) { return costs_of(json::parse(text), "the costs"); }
+
+Quality quality(std::string_view text) { return quality_of(json::parse(text), "the quality"); }
+
+bool Quality::keeps(std::string_view precision) const {
+    const auto measured = [&](const auto& one) { return one.first == precision && one.second <= max_loss_db; };
+    return std::any_of(loss_db.begin(), loss_db.end(), measured);
+}
 
 EngineSpec engine_spec(std::string_view text) {
     const Value parsed = json::parse(text);

@@ -27,7 +27,7 @@ struct SRSpec {
     std::int64_t halo = 0;        // LR pixels of context per side of a tile, a multiple of `multiple_of`
     std::int64_t multiple_of = 0; // LR pixels; sizes of batches and places of tiles are multiples of it
     std::string tiling;           // aligned, or whole: the network needs the whole picture at once
-    std::string dtype;            // what it computes in, fp32 or fp16
+    std::string dtype;            // what its file holds it in: fp32, fp16 or int8
     std::string checkpoint_sha256;
 };
 
@@ -36,6 +36,18 @@ struct Costs {
     std::int64_t params = 0;
     double macs_720p = 0;              // multiply-adds of all convolutions for one 1280x720 SR picture
     std::int64_t activation_bytes = 0; // largest sum of float32 tensors that are alive at once, per LR pixel
+};
+
+// PSNR, in dB, that a lower precision may cost where nobody asked for it.
+inline constexpr double max_loss_db = 0.05;
+
+// What lower precisions cost of a model's quality, measured where its file was made.
+struct Quality {
+    std::vector<std::pair<std::string, double>> loss_db; // PSNR that is lost to the fp32 model: of bf16, of int8
+    std::vector<std::string> float_layers;               // convolutions of an int8 model that stay in floating point
+
+    // Whether this precision was measured, and loses no more than `max_loss_db`.
+    bool keeps(std::string_view precision) const;
 };
 
 // The batches an engine takes: sizes in LR pixels between `min` and `max`, at best `opt`; up to `batch` at once.
@@ -76,6 +88,7 @@ struct EngineSpec {
 // ranges.
 SRSpec sr_spec(std::string_view text);
 Costs costs(std::string_view text);
+Quality quality(std::string_view text);
 EngineSpec engine_spec(std::string_view text);
 
 } // namespace gpsr

@@ -11,8 +11,12 @@ namespace {
 class TensorRt final : public Backend {
   public:
     TensorRt(Engine engine, int index)
-        : gpu_(index), facts_{engine.spec.sr, engine.spec.profile, engine.spec.costs.activation_bytes,
-                              engine.spec.runtime, "cuda:" + std::to_string(index)} {
+        : gpu_(index), facts_{engine.spec.sr,
+                              engine.spec.profile,
+                              engine.spec.costs.activation_bytes,
+                              engine.spec.runtime,
+                              "cuda:" + std::to_string(index),
+                              engine.spec.sr.dtype} {
         require_compiled_for_this();
         require_runnable(engine.spec, tensorrt_flavour(), tensorrt_version(), gpu_.compute_capability());
         stream_ = std::make_unique<cuda::Stream>();

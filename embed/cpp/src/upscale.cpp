@@ -12,7 +12,7 @@ namespace gpsr {
 namespace {
 
 // Bytes that tiles in work may take when nothing else is asked: the same as in Python, so that the tiles are the same.
-constexpr std::int64_t working_memory = std::int64_t{390} << 20U;
+constexpr std::int64_t working_memory = std::int64_t{340} << 20U;
 
 // LR pixels per side that a tile keeps at least: below, almost all work would be overlap.
 constexpr std::int64_t smallest_keep = 24;

@@ -14,6 +14,7 @@ class OpenOptions(ctypes.Structure):
 
     _fields_ = [
         ("struct_size", ctypes.c_size_t), ("device", ctypes.c_char_p), ("scale", ctypes.c_int32), ("threads", ctypes.c_int32),
+        ("precision", ctypes.c_char_p),
     ]  # fmt: skip
 
 
@@ -26,6 +27,7 @@ class Spec(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("scale", "halo", "multiple_of", "tileable", "has_profile")),
         *((f"{limit}_{side}", ctypes.c_int32) for limit in ("min", "opt", "max") for side in ("height", "width")),
         ("batch", ctypes.c_int32),
+        ("precision", ctypes.c_char_p),
     ]
 
 

@@ -4,7 +4,7 @@
 int use_of_everything(const char* path, void* pixels);
 
 int use_of_everything(const char* path, void* pixels) {
-    gpsr_open_options open = {sizeof open, "auto", 0, 0};
+    gpsr_open_options open = {sizeof open, "auto", 0, 0, "auto"};
     gpsr_run_options run = {sizeof run, 0, 0, 0, 0, 0, 0, NULL, NULL};
     gpsr_picture lr = {sizeof lr, pixels, 1, 1, 0, GPSR_U8, 3, GPSR_RGB, 0}, sr = lr;
     gpsr_spec spec = {.struct_size = sizeof spec};

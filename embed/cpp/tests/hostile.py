@@ -9,12 +9,12 @@ import re
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from specs import ENGINE, FIELDS, HOSTILE, changed
+from specs import ENGINE, HOSTILE, changed, paths
 
 from gpsr_deploy.spec import Costs, SRSpec
 
 VALID = json.dumps(ENGINE, indent=2)
-TOKENS = re.findall(r'"[^"]*"|[\[\]{}:,]|[^\s\[\]{}:,"]+', VALID)
+QUALITY = {"loss_db": {"bf16": 0.008, "int8": -0.25}, "float_layers": ["head", "body.0.conv"]}
 ODD_TOKENS = [
     *("", "1e400", "-0", "1e-400", "01", "1.", ".5", "NaN", "9" * 30, "9" * 5000, "1E+2", "true", "[" * 2000),
     *('"\\ud800"', '"\\ud83d\\ude00"', '"\\u00e9"', '"a\\/b"', '"\\x"', '"\\u12"', '"\t"'),
@@ -35,33 +35,36 @@ ODD_BYTES = [
 ]
 
 PLAUSIBLE = [
-    *(0, 1, 2, 3, 4, 8, 48, 0.25, 0.75, 4.0, 1e17, "8.9", "1.2.3.4", "fp16", "whole", "tensorrt", "ab" * 32),
-    *([3, 3], [96, 120], None),
+    *(0, 1, 2, 3, 4, 8, 48, 0.25, 0.75, 4.0, 1e17, "8.9", "1.2.3.4", "fp16", "int8", "whole", "tensorrt", "ab" * 32),
+    *([3, 3], [96, 120], ["head", "tail"], None),
 ]
-"""Values that are right in one place or another of a sidecar."""
+"""Values that are right in one place or another."""
 
 
-def another_value(draw):
-    """A sidecar with another value somewhere."""
-    return json.dumps(changed(draw.choice(FIELDS), draw.choice(draw.choice([HOSTILE, PLAUSIBLE]))))
+def another_value(draw, valid):
+    """JSON with another value somewhere."""
+    path = draw.choice(list(paths(valid)))
+    return json.dumps(changed(path, draw.choice(draw.choice([HOSTILE, PLAUSIBLE])), within=valid))
 
 
-def other_keys(draw):
-    """A sidecar with a key less or more somewhere."""
-    path = draw.choice([(), ("sr",), ("costs",), ("profile",), ("weights",), ("parity",)])
-    inner = dict(functools.reduce(operator.getitem, path, ENGINE))
+def other_keys(draw, valid):
+    """JSON with a key less or more somewhere."""
+    inside = {(): valid} | {path: functools.reduce(operator.getitem, path, valid) for path in paths(valid)}
+    path = draw.choice([path for path, inner in inside.items() if isinstance(inner, dict)])
+    inner = dict(inside[path])
     if draw.random() < 0.3:
         del inner[draw.choice(list(inner))]
     else:
-        inner[draw.choice(["a", "sr", "fp32", "other", "min", "\u00e9"])] = draw.choice([*HOSTILE, 0, 1])
-    return json.dumps(changed(path, inner) if path else inner)
+        inner[draw.choice(["a", "sr", "fp32", "bf16", "other", "min", "\u00e9"])] = draw.choice([*HOSTILE, 0, 1])
+    return json.dumps(changed(path, inner, within=valid) if path else inner)
 
 
-def other_tokens(draw):
-    """A sidecar with other tokens, which may be no JSON."""
-    tokens = list(TOKENS)
+def other_tokens(draw, valid):
+    """JSON with other tokens, which may be none."""
+    known = re.findall(r'"[^"]*"|[\[\]{}:,]|[^\s\[\]{}:,"]+', json.dumps(valid))
+    tokens = list(known)
     for _ in range(draw.randint(1, 2)):
-        tokens[draw.randrange(len(tokens))] = draw.choice(TOKENS + ODD_TOKENS)
+        tokens[draw.randrange(len(tokens))] = draw.choice(known + ODD_TOKENS)
     return draw.choice([" ", "", "\n", "\r\t"]).join(tokens)
 
 
@@ -82,15 +85,15 @@ def other_bytes(draw, content, odd):
     return bytes(content)
 
 
-def mutants(count, *, seed=0):
-    """Sidecars that somebody or something changed, no two the same."""
+def mutants(count, *, seed=0, valid=ENGINE):
+    """What somebody or something made of a sidecar, or of other JSON that is valid; no two the same."""
     draw, made = random.Random(seed), {}
     while len(made) < count:
         kind = draw.choice([another_value, other_keys, other_tokens, None])
         content = (
-            other_bytes(draw, VALID.encode(), ODD_BYTES)
+            other_bytes(draw, json.dumps(valid, indent=2).encode(), ODD_BYTES)
             if kind is None
-            else kind(draw).encode("utf-8", "surrogatepass")
+            else kind(draw, valid).encode("utf-8", "surrogatepass")
         )
         made[content] = None
     return list(made)
@@ -127,10 +130,15 @@ def tiny(*, between=(), initializers=(), spec=DOUBLE, opset=18, **changes):
     return model
 
 
-def with_weights(tensor):
+def with_weights(tensor, **changes):
     """A model that adds `tensor` to its input."""
     tensor.name = "w"
-    return tiny(between=[helper.make_node("Add", ["lr", "w"], ["x"])], initializers=[tensor])
+    return tiny(between=[helper.make_node("Add", ["lr", "w"], ["x"])], initializers=[tensor], **changes)
+
+
+def with_quality(quality=QUALITY, **changes):
+    """A model that says what lower precisions cost."""
+    return tiny(props={"gpsr.quality": json.dumps(quality)}, **changes)
 
 
 def weights(values, kind=np.float32):
@@ -190,6 +198,13 @@ def hostile_models():
         "a spec twice": edited(tiny(), lambda m: m.metadata_props.add(key="gpsr.spec", value=DOUBLE.to_json())),
         "a spec out of range": tiny(props={"gpsr.spec": DOUBLE.to_json().replace("2", "3", 1)}),
         "costs of none": tiny(props={"gpsr.costs": "{}"}),
+        "a quality of none": with_quality({}),
+        "a quality without layers": with_quality({"loss_db": {"bf16": 0.008}}),
+        "a quality of another type": with_quality(QUALITY | {"loss_db": {"fp16": 0.008}}),
+        "a quality that is no number": with_quality(QUALITY | {"loss_db": {"bf16": "0.008"}}),
+        "a quality beyond all": with_quality(QUALITY | {"loss_db": {"int8": 10_001}}),
+        "a quality of hostile names": with_quality(QUALITY | {"float_layers": ["\x1b[2J"]}),
+        "a quality twice": edited(with_quality(), lambda m: m.metadata_props.add(key="gpsr.quality", value=json.dumps(QUALITY))),
         "a wrong checksum": tiny(props={"gpsr.sha256": "0" * 64}),
         "no checksum at all": tiny(props={"gpsr.sha256": "../x"}),
         "a checksum without a value": edited(tiny(), lambda m: m.metadata_props.add(key="gpsr.sha256")),
@@ -201,6 +216,9 @@ def hostile_models():
 
 def mutated_models(count, *, seed=5):
     """Small models that somebody or something changed in a few bytes."""
-    draw, valid = random.Random(seed), with_weights(weights([0.25, 0.5])).SerializeToString()
+    draw, tensor = random.Random(seed), weights([0.25, 0.5])
+    valid = [with_weights(tensor), with_weights(tensor, props={"gpsr.quality": json.dumps(QUALITY)})]
     for _ in range(count):
-        yield other_bytes(draw, valid, [draw.randbytes(size) for size in (1, 1, 2, 3, 6)])
+        yield other_bytes(
+            draw, draw.choice(valid).SerializeToString(), [draw.randbytes(size) for size in (1, 1, 2, 3, 6)]
+        )

@@ -2,6 +2,7 @@
 // little-endian) and so many bytes; one line goes out for each.
 #include "error.hpp"
 #include "onnx_file.hpp"
+#include "precision.hpp"
 #include "sha256.hpp"
 #include "spec.hpp"
 #include "text.hpp"
@@ -65,6 +66,14 @@ std::string json(const gpsr::SRSpec& spec) {
 std::string json(const gpsr::Costs& costs) {
     return R"({"params": )" + std::to_string(costs.params) + R"(, "macs_720p": )" + number(costs.macs_720p) +
            R"(, "activation_bytes": )" + std::to_string(costs.activation_bytes) + "}";
+}
+
+std::string json(const gpsr::Quality& quality) {
+    std::string losses;
+    for (const auto& [name, loss] : quality.loss_db) {
+        losses += (losses.empty() ? "" : ", ") + quoted(name) + ": " + number(loss);
+    }
+    return R"({"loss_db": {)" + losses + R"(}, "float_layers": )" + list(quality.float_layers, quoted) + "}";
 }
 
 std::string json(const gpsr::Profile& profile) {
@@ -161,10 +170,21 @@ std::string cut(const std::string& bytes) {
 }
 
 std::string onnx(const std::string& bytes) {
-    gpsr::SRSpec spec;
-    gpsr::Costs costs;
-    gpsr::check_onnx(bytes, spec, costs);
-    return "[" + json(spec) + ", " + json(costs) + "]";
+    const gpsr::Stated stated = gpsr::check_onnx(bytes);
+    return "[" + json(stated.spec) + ", " + json(stated.costs) + ", " + json(stated.quality) + "]";
+}
+
+// dtype, precision asked for, whether the processor multiplies bf16, and what bf16 loses or `-` -> precision
+std::string precision(const std::string& bytes) {
+    std::istringstream words(bytes);
+    std::string dtype, asked, loss;
+    bool has_bf16 = false;
+    words >> dtype >> asked >> has_bf16 >> loss;
+    gpsr::Quality quality;
+    if (loss != "-") {
+        quality.loss_db.emplace_back("bf16", std::stod(loss));
+    }
+    return quoted(gpsr::precision_for(dtype, quality, asked, has_bf16));
 }
 
 std::string of(const std::string& part, const std::string& bytes) {
@@ -174,7 +194,9 @@ std::string of(const std::string& part, const std::string& bytes) {
            : part == "sha256"    ? gpsr::sha256(bytes)
            : part == "printable" ? gpsr::printable(bytes)
            : part == "onnx"      ? onnx(bytes)
+           : part == "precision" ? precision(bytes)
            : part == "spec"      ? json(gpsr::sr_spec(bytes))
+           : part == "quality"   ? json(gpsr::quality(bytes))
            : part == "sidecar"   ? json(gpsr::engine_spec(bytes))
                                  : throw gpsr::usage("part " + part, "one that is known");
 }

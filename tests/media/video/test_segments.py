@@ -192,9 +192,12 @@ sys.exit(main())
 """A command whose network is at work for ever once it has had so many frames: it cannot end before it is killed."""
 
 
+RUNTIME = ("--runtime", "onnxruntime")  # which AT_WORK keeps at work
+
+
 def at_work(frames: int, *arguments: object) -> subprocess.Popen:
     """`gpsr-trt video` in a process of its own, that makes so many frames and goes on with the next."""
-    command = [sys.executable, "-c", AT_WORK, str(frames), "video", *map(str, arguments)]
+    command = [sys.executable, "-c", AT_WORK, str(frames), "video", *map(str, arguments), *RUNTIME]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -216,14 +219,14 @@ def test_after_kill_9_resume_gives_the_film_of_a_run_that_was_not_killed(tmp_pat
         kill_when(process, lambda: (folder / "00001.json").exists())
     assert process.returncode == -signal.SIGKILL
     assert not target.exists()
-    refused = gpsr(*arguments)
+    refused = gpsr(*arguments, *RUNTIME)
     assert refused.returncode == 4
-    resumed = gpsr(*arguments, "--resume")
+    resumed = gpsr(*arguments, "--resume", *RUNTIME)
     assert resumed.returncode == 0, resumed.stderr
     result = json.loads(resumed.stdout.splitlines()[-1])
     assert result["frames"] == 40
     assert result["made"] <= 40 - 12
-    whole = gpsr(path, "-o", tmp_path / "whole.mkv", "--segment-frames", "6", "--threads", "1")
+    whole = gpsr(path, "-o", tmp_path / "whole.mkv", "--segment-frames", "6", "--threads", "1", *RUNTIME)
     assert whole.returncode == 0, whole.stderr
     assert_same_frames(target, tmp_path / "whole.mkv")
     assert see(target).packets == see(tmp_path / "whole.mkv").packets
@@ -244,11 +247,11 @@ def test_resume_with_another_input_or_engine_or_option_is_refused_with_the_diffe
         ([path, "--engine", engine, "--crf", "40"], 2, "encoding"),
         ([path, "--engine", engine, "--start-frame", "1"], 2, "--start-frame"),
     ):
-        refused = gpsr(*more, *arguments, "--resume")
+        refused = gpsr(*more, *arguments, "--resume", *RUNTIME)
         assert refused.returncode == code, refused.stderr
         assert word in refused.stderr.decode()
         assert len(refused.stderr.splitlines()) == 1
-    assert gpsr(path, "--engine", engine, *arguments, "--resume").returncode == 0
+    assert gpsr(path, "--engine", engine, *arguments, "--resume", *RUNTIME).returncode == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -53,12 +53,15 @@ enum {
 /* A model that is ready to run, or one that could not be opened and knows why. */
 typedef struct gpsr_model gpsr_model;
 
-/* How to open a model. Zeros: any scale, the device that the file is for, all cores. */
+/* How to open a model. Zeros: any scale, the device that the file is for, all cores, the fastest precision that was
+ * measured to keep the model's quality. */
 typedef struct gpsr_open_options {
-    size_t struct_size; /* sizeof(gpsr_open_options) */
-    const char* device; /* "auto", "cpu", "cuda" or "cuda:INDEX"; NULL: "auto" */
-    int32_t scale;      /* refuse a model of another one; 0: take any */
-    int32_t threads;    /* of the CPU; 0: all */
+    size_t struct_size;    /* sizeof(gpsr_open_options) */
+    const char* device;    /* "auto", "cpu", "cuda" or "cuda:INDEX"; NULL: "auto" */
+    int32_t scale;         /* refuse a model of another one; 0: take any */
+    int32_t threads;       /* of the CPU; 0: all */
+    const char* precision; /* "fp32", "fp16" or "int8" as the file has it, "bf16" for an fp32 model on a CPU; "auto", or
+                              NULL: bf16 where CPU and quality allow it, else as the file has it */
 } gpsr_open_options;
 
 /* What a model does. Texts are the model's, and live as long as it does. */
@@ -67,7 +70,7 @@ typedef struct gpsr_spec {
     const char* name;              /* of the network: gpsr-nano-x4 */
     const char* runtime;           /* openvino, tensorrt or tensorrt-rtx */
     const char* device;            /* cpu, cuda:0 */
-    const char* dtype;             /* what the network computes in: fp32 or fp16 */
+    const char* dtype;             /* what the file holds the network in: fp32, fp16, int8 */
     const char* checkpoint_sha256; /* of the weights */
     int32_t scale;                 /* SR pixels per LR pixel and axis */
     int32_t halo;                  /* LR pixels of context per side of a tile */
@@ -75,6 +78,7 @@ typedef struct gpsr_spec {
     int32_t tileable;              /* nonzero: pictures may be cut into tiles */
     int32_t has_profile; /* nonzero: an engine, which takes tiles from min to max, at best opt, batch at once */
     int32_t min_height, min_width, opt_height, opt_width, max_height, max_width, batch; /* LR pixels */
+    const char* precision; /* what it computes in: fp32, fp16, bf16, int8 */
 } gpsr_spec;
 
 /* Interleaved pixels in the caller's memory. */

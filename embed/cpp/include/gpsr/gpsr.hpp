@@ -48,6 +48,7 @@ struct OpenOptions {
     std::string device = "auto";
     std::int32_t scale = 0;
     std::int32_t threads = 0;
+    std::string precision = "auto";
 };
 
 // Told (tiles done, tiles in all); false cancels. What it throws is thrown again by `upscale`.
@@ -62,6 +63,9 @@ class Model {
         wanted.device = options.device.c_str();
         wanted.scale = options.scale;
         wanted.threads = options.threads;
+        if (options.precision != "auto") { // which an earlier library takes for granted
+            wanted.precision = options.precision.c_str();
+        }
         gpsr_model* opened = nullptr;
         const gpsr_status status = gpsr_open(path.c_str(), &wanted, &opened);
         model_.reset(opened);
