@@ -22,7 +22,8 @@ check: .venv/.develops ## lint, types, import contracts
 
 # What measures time or memory runs after the rest, with nothing beside it.
 TESTS := $(BIN)/python -m pytest
-ABREAST := -n auto --maxprocesses 8 --dist worksteal
+CORES := $(shell $(PYTHON) -c 'import os; print(min(8, len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0))))')
+ABREAST := -n $(CORES) --dist worksteal
 
 test: check ## lint, types, import contracts, tests
 	$(TESTS) $(ABREAST) -m 'not slow and not gpu and not alone'

@@ -107,6 +107,8 @@ def whole_commands(*, threads: int, rounds: int, before: Path | None) -> None:
             if before is not None:
                 runs["before"] = command(before, words, threads)
             for way, options in WAYS.items():
+                if before is not None and way == "--runtime onnxruntime":
+                    continue  # which is what ran before
                 runs[way] = command(Path(sys.executable), [*words, *options], threads)
             show(title, interleaved(runs, rounds, warm=False), "before" if before else "--runtime onnxruntime")
 

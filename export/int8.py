@@ -22,9 +22,12 @@ from gpsr_deploy.spec import INPUT, Quality
 try:
     with silenced():
         import nncf
+        import onnxruntime  # noqa: F401 - which nncf imports later, and which then would report
 except ImportError as error:
     raise BackendUnavailable(
-        "NNCF is not installed", expected="it to quantise models", remedy="pip install gpsr-deploy[quantize]"
+        "NNCF or ONNX Runtime is not installed",
+        expected="both to quantise models",
+        remedy="pip install gpsr-deploy[quantize]",
     ) from error
 
 logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -90,9 +93,8 @@ class Calibrated:
         there, added = self._nodes[convolution.name], []
         for index, what in ((0, "lr"), (1, "weight")):
             above = self._makers[there.input[index]]
-            while (
-                above.op_type != "DequantizeLinear"
-            ):  # which may stand before what only moves values, like pixel shuffles
+            # Between it and the convolution there may be what only moves values, like pixel shuffles.
+            while above.op_type != "DequantizeLinear":
                 above = self._makers[above.input[0]]
             dequantise = onnx.NodeProto.FromString(above.SerializeToString())
             dequantise.name = dequantise.output[0] = f"{convolution.name}.{what}.dequantised"

@@ -14,6 +14,7 @@ import gpsr_deploy.cli.early  # noqa: F401 - first, since what follows takes sec
 
 # isort: split
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from gpsr_deploy import atomic
 from gpsr_deploy.backends.openvino import OpenVinoBackend, computes_in_bf16
 from gpsr_deploy.cli import output, program
 from gpsr_deploy.cli.arguments import Parser, positive, positive_float
-from gpsr_deploy.errors import GpsrError, InputUnreadable, ModelRefused, ParityFailed, UsageError
+from gpsr_deploy.errors import GpsrError, InputUnreadable, ModelRefused, NonFinite, ParityFailed, UsageError
 from gpsr_deploy.media import images
 from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.model_files.onnx import OnnxModel
@@ -68,7 +69,10 @@ def losses(model: OnnxModel, reference: float, pairs: Sequence[Pair]) -> dict[Pr
     found: dict[Precision, float] = {}
     for rest in ("fp32", *(("bf16",) if computes_in_bf16() else ())):
         with OpenVinoBackend(model, rest=rest) as backend:
-            found[rest] = reference - quality.psnr_db(backend, pairs)
+            try:
+                found[rest] = reference - quality.psnr_db(backend, pairs)
+            except NonFinite:  # which no loss allows
+                found[rest] = math.inf
     return found
 
 

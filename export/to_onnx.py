@@ -225,6 +225,10 @@ def export(checkpoint: Path, output: Path, *, dtype: Dtype, kept: Sequence[str] 
     )
     for precision, loss in lower.loss_db.items():
         print(f"  {precision}: {loss:+.4f} dB lost on the photographs that ship")
+    if dtype == "fp32" and not lower.loss_db:
+        print(
+            "  bf16: not measured, since OpenVINO or bfloat16 is missing here; so it will run when asked for, not by default"
+        )
     print(f"  halo {halo}: tiles change {tiled.share_off_by_one:.4%} of the pixels by {tiled.max_level} level")
 
 

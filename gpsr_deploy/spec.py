@@ -43,7 +43,7 @@ MAX_DB = 1e4
 """Float32 values that differ at all are less than 1000 dB apart."""
 
 MAX_LOSS_DB = 0.05
-"""PSNR that a lower precision may cost where nobody asked for it, and that an int8 model may have lost at all."""
+"""PSNR that a lower precision may cost where nobody asked for it, and that export/quantize.py allows unless told otherwise."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){3}")
@@ -65,7 +65,7 @@ class SRSpec:
     tiling: Tiling
     """Whether pictures may be cut into tiles."""
     dtype: Dtype
-    """What the network computes in."""
+    """What the file holds the network in."""
     checkpoint_sha256: str
     """SHA-256 of the checkpoint file that the weights came from, 64 lower-case hexadecimal digits."""
 

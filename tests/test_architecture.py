@@ -69,6 +69,7 @@ STANDARD_SECONDS = 0.07
 """CPU time that this took where help took 0.13 s. A machine that is slower, or shares its cores, takes longer for both."""
 
 
+@pytest.mark.alone
 def test_help_comes_within_a_fifth_of_a_second(tmp_path: Path):
     """Of CPU time, with byte code that an earlier run has kept, as pip keeps it."""
     environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}

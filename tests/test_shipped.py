@@ -121,6 +121,7 @@ def test_set5_is_well_above_bicubic(model: Path, capsys):
     assert score.psnr >= 30.5
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", [(500, 700), pytest.param((1500, 2000), marks=pytest.mark.slow)], ids=str)
 def test_a_run_stays_within_input_output_and_half_a_gibibyte(tmp_path: Path, size: tuple[int, int]):
     photo = np.tile(photographs()[0], (6, 8, 1))[: size[0], : size[1]]

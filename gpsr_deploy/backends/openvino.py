@@ -89,11 +89,12 @@ class OpenVinoBackend:
         self._requests: OrderedDict[Shape | None, openvino.InferRequest] = OrderedDict()
         self._seen: set[Shape] = set()
         self._busy = threading.Lock()
+        self._owner: int | None = None
         self.device = "cpu"
         self.spec: SRSpec = model.spec
         held = 2 * 3 * 4 * model.spec.scale**2  # the result in OpenVINO's memory, and the caller's copy of it
         self.bytes_per_pixel = int(model.costs.activation_bytes * OVERHEAD[self.precision]) + held
-        self._model = self._read()
+        self._model: openvino.Model | None = self._read()
 
     def _read(self) -> openvino.Model:
         """The model as it was read. Raises ModelRefused."""
@@ -161,7 +162,10 @@ class OpenVinoBackend:
         """The batch, at work: nothing else runs before it is finished or abandoned, whichever thread asks."""
         sr_shape(batch, self.spec)
         batch = np.ascontiguousarray(batch)
+        if self._owner == threading.get_ident():
+            raise UsageError("the backend is at work", expected="one call after the other in one thread")
         self._busy.acquire()
+        self._owner = threading.get_ident()
         try:
             if self._core is None:
                 raise UsageError("the backend is closed", expected="one inside its `with`")
@@ -169,7 +173,7 @@ class OpenVinoBackend:
             # Not infer(): with one thread that swallows failures and gives the pixels of an earlier batch.
             request.start_async([batch], share_inputs=True)
         except BaseException as error:
-            self._busy.release()
+            self._release()
             if isinstance(error, MemoryError | RuntimeError):
                 raise self._failure(batch, error) from error
             raise
@@ -183,7 +187,7 @@ class OpenVinoBackend:
         except (MemoryError, RuntimeError) as error:
             raise self._failure(batch, error) from error
         finally:
-            self._busy.release()
+            self._release()
         if result.shape != sr_shape(batch, self.spec):
             raise self._failure(batch, f"result of {result.shape}")
         return result
@@ -193,6 +197,10 @@ class OpenVinoBackend:
         request.cancel()
         with contextlib.suppress(RuntimeError):  # that it was cancelled
             request.wait()
+        self._release()
+
+    def _release(self) -> None:
+        self._owner = None
         self._busy.release()
 
     def _failure(self, batch: Batch, reason: object) -> OutOfMemory | ModelRefused:
@@ -203,7 +211,7 @@ class OpenVinoBackend:
     def close(self) -> None:
         """See Backend.close."""
         self._requests.clear()
-        self._core = None
+        self._core, self._model, self._content = None, None, b""
 
     def __enter__(self) -> Self:
         return self

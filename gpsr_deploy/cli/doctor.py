@@ -32,8 +32,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the findings."""
     from gpsr_deploy import __version__, models
+    from gpsr_deploy.backends.choice import BF16_FLAGS, INT8_FLAGS
     from gpsr_deploy.errors import GpsrError
-    from gpsr_deploy.machine import available_memory, cores
+    from gpsr_deploy.machine import available_memory, cores, cpu_flags
 
     shipped: dict[str, str] = {}
     for scale in models.SHIPPED:
@@ -49,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
         "system": f"{platform.system()} {platform.machine()}",
         "cpus": cores(),
         "memory_available_mib": memory >> 20 if memory else None,
+        "bf16": bool(cpu_flags() & BF16_FLAGS),
+        "int8": bool(cpu_flags() & INT8_FLAGS),
         "gpus": _gpus(),
         "models": shipped,
         "runtimes": runtimes,

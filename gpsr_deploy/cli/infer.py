@@ -135,6 +135,7 @@ def _recipe(backend: Backend, options: argparse.Namespace) -> dict[str, str]:
     model = model_options.model_path(options)
     return {
         "model": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "--runtime": backend.runtime,
         "--precision": backend.precision,
         "-x": str(options.self_ensemble),
         "--tile": "no" if options.no_tile else "x".join(map(str, options.tile)),

@@ -48,7 +48,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:INDEX (default: auto)"
     )
-    model.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: all cores)")
+    model.add_argument(
+        "--threads", type=_threads, metavar="N", help="CPU threads (default: as many as the runtime finds best)"
+    )
     model.add_argument(
         "-x",
         "--self-ensemble",
@@ -67,7 +69,7 @@ def add_runtime(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, of
     )
     parser.add_argument(
         f"--{of}precision",
-        choices=["auto", "fp32", "bf16", "int8"],
+        choices=["auto", "fp32", "fp16", "bf16", "int8"],
         default="auto",
         help="default: auto, the fastest that keeps the model's quality; fp32 is the exact one",
     )

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,12 +63,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="pictures to compare on (default: the photographs that ship)"
     )
-    parser.add_argument("--max-level", type=not_negative, default=1, metavar="N", help="8-bit levels (default 1)")
+    parser.add_argument("--max-level", type=not_negative, metavar="N", help="8-bit levels (default: 1; 8 for int8)")
     parser.add_argument(
         "--min-psnr",
         type=not_negative_float,
         metavar="DB",
-        help="against the reference (default: 100 for fp32, 60 for fp16)",
+        help="against the reference (default: 100 for fp32, 60 for fp16, 40 for int8)",
     )
     parser.add_argument(
         "--layers", action="store_true", help="name the first layer that leaves tolerance (needs gpsr-deploy[layers])"
@@ -170,11 +170,15 @@ def _seams(
                 path=path,
             )
         seam = f"{KINDS[path.suffix.lower()]}~{KINDS[engine.suffix.lower()]}"
-        least = parity.MIN_PSNR_DB[judged.spec.dtype] if options.min_psnr is None else options.min_psnr
-        tolerance = parity.Tolerance(min_psnr_db=least, max_level=options.max_level)
+        tolerance = parity.tolerance_of(judged.spec.dtype)
+        if options.min_psnr is not None:
+            tolerance = replace(tolerance, min_psnr_db=options.min_psnr)
+        if options.max_level is not None:
+            tolerance = replace(tolerance, max_level=options.max_level)
         yield seam, tolerance, parity.backends(judged, reference, pictures)
     if judged.spec.tiling == "aligned":
-        tolerance = parity.Tolerance(max_level=options.max_level, max_share=parity.TILED_SHARE)
+        most = parity.MAX_LEVEL[judged.spec.dtype] if options.max_level is None else options.max_level
+        tolerance = parity.Tolerance(max_level=most, max_share=parity.TILED_SHARE)
         yield "whole~tiled", tolerance, parity.tiling(judged, pictures)
 
 

@@ -70,7 +70,7 @@ def prove(backend: TensorRtBackend, spec: EngineSpec, model: OnnxModel) -> Engin
         broken = f", {found.non_finite} values NaN or infinite" if found.non_finite else ""
         raise ParityFailed(
             f"the engine differs from its ONNX model by {found.psnr_db:.1f} dB, {found.max_level} levels{broken}",
-            expected=f"at least {tolerance_of(spec).min_psnr_db:g} dB and at most 1 level",
+            expected=f"at least {tolerance_of(spec).min_psnr_db:g} dB and at most {_levels(tolerance_of(spec).max_level)}",
             remedy=_remedy(spec, model),
         )
     measured = Parity(
@@ -137,6 +137,10 @@ def model_of(spec: EngineSpec, folder: Path, *, also: Path | None = None) -> Pat
                 if hashlib.sha256(gate.read(path, most=onnx_file.MAX_BYTES)).hexdigest() == spec.onnx_sha256:
                     return path
     return None
+
+
+def _levels(count: int) -> str:
+    return f"{count} level{'s' if count > 1 else ''}"
 
 
 def _remedy(spec: EngineSpec, model: OnnxModel) -> str:

@@ -8,7 +8,7 @@ import pytest
 from gpsr_deploy import models
 from gpsr_deploy.backends import openvino as module
 from gpsr_deploy.backends.openvino import OpenVinoBackend
-from gpsr_deploy.errors import BackendUnavailable
+from gpsr_deploy.errors import BackendUnavailable, UsageError
 from gpsr_deploy.model_files import onnx as onnx_file
 
 
@@ -87,6 +87,16 @@ def test_what_is_left_half_way_leaves_the_backend_ready(backend, photo):
     next(running)
     running.close()
     assert np.abs(backend.infer(batch) - wanted).max() <= 1e-5
+
+
+def test_a_call_from_within_a_run_is_refused_and_does_not_wait_for_ever(backend, photo):
+    batch = batch_of(photo, 48, 60)
+    running = backend.infer_each([batch] * 3)
+    next(running)
+    with pytest.raises(UsageError, match="at work"):
+        backend.infer(batch)
+    assert len(list(running)) == 2
+    backend.infer(batch)
 
 
 def test_several_threads_take_turns(backend, photo):

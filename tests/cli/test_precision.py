@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gpsr_deploy import cli, load, models
+from gpsr_deploy.backends import choice
 from gpsr_deploy.backends.openvino import OpenVinoBackend, computes_in_bf16
 from gpsr_deploy.cli import main
 from gpsr_deploy.media import images
@@ -31,7 +32,8 @@ def made(lr: Path, capfd, *options: str) -> tuple[dict, np.ndarray]:
 def test_the_default_is_the_fastest_and_says_what_it_is(lr: Path, capfd):
     told, _ = made(lr, capfd)
     assert (told["backend"], told["model"]) == ("openvino", "gpsr-nano-x4")
-    assert told["precision"] == ("bf16" if computes_in_bf16() else "fp32")
+    dtype = choice.dtype_for(4, runtime="auto", precision="auto", device="auto")
+    assert told["precision"] == ("int8" if dtype == "int8" else "bf16" if computes_in_bf16() else "fp32")
 
 
 @pytest.mark.parametrize("runtime", ["auto", "openvino", "onnxruntime"])

@@ -145,6 +145,7 @@ def photograph(path: Path, height: int, width: int) -> None:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("height", "width", "suffix"),
     [

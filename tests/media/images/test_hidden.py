@@ -63,6 +63,7 @@ def test_bleed_of_nothing_visible_is_black_and_of_nothing_hidden_is_the_picture(
     assert images.bleed(pixels, np.ones(size, np.uint8)) is pixels
 
 
+@pytest.mark.alone
 def test_bleed_is_fast() -> None:
     pixels, alpha = np.zeros((1000, 1000, 3), np.uint8), disc(1000, 1000)
     times = []

@@ -75,6 +75,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.alone
 def test_header_bombs_are_refused_at_once(tmp_path: Path) -> None:
     for name, blob in bombs().items():
         stored(tmp_path, blob, name)
