@@ -24,6 +24,10 @@ except ImportError as error:
     raise BackendUnavailable(
         "OpenVINO is not installed", expected="it for --runtime openvino", remedy="pip install gpsr-deploy[openvino]"
     ) from error
+except OSError as error:
+    raise BackendUnavailable(
+        f"OpenVINO cannot be imported ({error.strerror})", remedy="--runtime onnxruntime"
+    ) from error
 
 OVERHEAD = {"fp32": 1.25, "fp16": 1.25, "int8": 1.25, "bf16": 0.67}
 """Process memory that one byte of live float32 activations costs in a model compiled for one shape; measured 1.23 and 0.65."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from gpsr_deploy.errors import OutputUnwritable, printable
 
@@ -45,8 +47,18 @@ def _stdout() -> Iterator[None]:
 def say(line: object) -> None:
     """A line on stderr; lost where stderr is closed or full, which must not end the work."""
     if sys.stderr:
-        with contextlib.suppress(OSError):
+        try:
             print(line, file=sys.stderr, flush=True)
+        except OSError:
+            give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Lets go of what a stream did not take: Python would try once more at its end, complain, and exit with 120."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def to_terminal() -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.cli.signals import Terminated, say_interrupted, terminate
+from gpsr_deploy.cli.signals import Terminated, say_interrupted, terminate, was_terminated
 from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable
 
 
@@ -30,7 +29,7 @@ def outcome(work: Callable[[], int]) -> int:
         try:
             output.flush()
         except (GpsrError, BrokenPipeError):
-            _give_up_stdout()
+            output.give_up(sys.stdout)
         return error.exit_code
     except MemoryError:
         output.say(OutOfMemory("memory ran out", remedy="less at once: a smaller --tile or --batch"))
@@ -41,10 +40,9 @@ def outcome(work: Callable[[], int]) -> int:
     except Terminated:
         return 128 + signal.SIGTERM
     except BrokenPipeError:  # whoever read stdout has gone
-        _give_up_stdout()
+        output.give_up(sys.stdout)
         return OutputUnwritable.exit_code
-
-
-def _give_up_stdout() -> None:
-    """What stdout did not take is let go: Python would try once more at its end, complain, and exit with 120."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception:
+        if was_terminated():  # torch, while it is imported, makes errors of its own of what a handler raises
+            return 128 + signal.SIGTERM
+        raise

@@ -13,6 +13,7 @@ from gpsr_deploy import atomic
 from gpsr_deploy.cli import output
 
 _last_words: list[Callable[[], str]] = []
+_terminated: list[bool] = []
 
 GRACE = 1.0
 """Seconds that a command has to unwind after a signal, before the process ends where it stands."""
@@ -35,7 +36,13 @@ def say_interrupted() -> None:
 
 def terminate(_number: int, _frame: FrameType | None) -> None:
     """A handler of SIGTERM: raises Terminated."""
+    _terminated[:] = [True]
     raise Terminated
+
+
+def was_terminated() -> bool:
+    """Whether SIGTERM arrived, even where code that was at work has made another error of it."""
+    return bool(_terminated)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def program():
     return to_onnx
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_an_export_is_checked_measured_and_stamped(
     tmp_path: Path, checkpoint_path: Path, program, precision: str, capsys
 ):
@@ -73,7 +73,6 @@ class SeesAll:
         return (0.5 * batch + 0.5 * mean).repeat(4, 2).repeat(4, 3)
 
 
-@pytest.mark.slow
 def test_no_halo_is_found_where_none_is_enough(program):
     with pytest.raises(ParityFailed):
         program.measure_halo(SeesAll())

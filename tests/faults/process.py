@@ -203,14 +203,14 @@ ENVIRONMENT = [
     ),
     Fault(
         id="a folder that is gone", clause="an odd environment", command=["infer", "p.png"], code=3, says="error[3] p.png",
-        around=Circumstances(prelude="import os\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')"),
+        around=Circumstances(prelude="import os, sys\nsys.path[:] = filter(None, sys.path)\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')"),
     ),
     Fault(
         id="a folder that is gone, and another", clause="an odd environment", command=["infer", ".", "-o", "out"], code=3, says="error[3] .",
-        around=Circumstances(prelude="import os\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')"),
+        around=Circumstances(prelude="import os, sys\nsys.path[:] = filter(None, sys.path)\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')"),
     ),
     Fault(
-        id="no onnxruntime", clause="an odd environment", files={"p.png": PHOTO}, command=["infer", "p.png"], code=5, says="pip install gpsr-deploy[cpu]",
+        id="no onnxruntime", clause="an odd environment", files={"p.png": PHOTO}, command=["infer", "p.png", "--runtime", "onnxruntime"], code=5, says="pip install gpsr-deploy[cpu]",
         around=Circumstances(prelude="import sys\nsys.modules['onnxruntime'] = None"),
     ),
     Fault(

@@ -69,11 +69,15 @@ FAULTS: list[Fault] = [
         around=Circumstances(terminal=True), signal=Signal(number=SIGINT, when=busy(1.5)),
     ),
     Fault(
-        id="SIGINT while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED,
+        id="SIGINT while OpenVINO is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=130, says=INTERRUPTED,
+        signal=Signal(number=SIGINT, when=loading("_pyopenvino")),
+    ),
+    Fault(
+        id="SIGINT while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "--runtime", "onnxruntime"], code=130, says=INTERRUPTED,
         signal=Signal(number=SIGINT, when=loading("onnxruntime_pybind11_state")),
     ),
     Fault(
-        id="SIGTERM while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png"], code=143,
+        id="SIGTERM while onnxruntime is imported", clause=CLAUSE, files={"p.png": large}, command=["infer", "p.png", "--runtime", "onnxruntime"], code=143,
         signal=Signal(number=SIGTERM, when=loading("onnxruntime_pybind11_state")),
     ),
     Fault(

@@ -85,7 +85,6 @@ def two_processes(tmp_path, folder, case, out, *options):
     )
 
 
-@pytest.mark.slow
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_in_all(folder, tmp_path):
     """Without heads that a loss reads, too: DistributedDataParallel must not wait for their gradients."""
     ended = two_processes(tmp_path, folder, "one loss is not finite", tmp_path / "out", "--alpha", "0")
@@ -95,7 +94,6 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_in_all(folder, tmp_
     assert all(torch.isfinite(value).all() for value in tensors(tmp_path / "out").values())
 
 
-@pytest.mark.slow
 def test_processes_that_do_not_see_the_same_checkpoint_are_refused(folder, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path / "out")
     before = (tmp_path / "out" / "last.safetensors").read_bytes()
