@@ -32,6 +32,7 @@ from gpsr_deploy.media import images
 from gpsr_deploy.model_files import checkpoint as checkpoint_file
 from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.pictures.infer import infer
+from gpsr_deploy.proof import parity
 from gpsr_deploy.upscaling.upscale import Tiling
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,9 +129,7 @@ def against_bare(*, threads: int, rounds: int) -> None:
         source, target = Path(name) / "photo.png", Path(name) / "out.png"
         photograph().write_to_file(str(source))
         pixels = images.read(source).pixels
-        beyond = [(0, -side % 3) for side in pixels.shape[:2]]
-        padded = np.pad(pixels, (*beyond, (0, 0)), mode="edge").astype(np.float32) / 255
-        lr = np.ascontiguousarray(padded.transpose(2, 0, 1))[None]
+        lr = parity.padded(pixels.astype(np.float32) / np.float32(255), model.spec.multiple_of)[None]
         for precision in ("fp32", *(["bf16"] if computes_in_bf16() else [])):
             with ExitStack() as stack:
                 bare, ours = (

@@ -16,6 +16,7 @@ from gpsr_deploy.backends.silence import silenced
 from gpsr_deploy.errors import BackendUnavailable
 from gpsr_deploy.model_files import onnx as onnx_file
 from gpsr_deploy.model_files.onnx import OnnxModel
+from gpsr_deploy.proof import parity
 from gpsr_deploy.proof.quality import Pair
 from gpsr_deploy.spec import INPUT, Quality
 
@@ -144,6 +145,4 @@ class Calibrated:
 
 def batch_of(pair: Pair, multiple_of: int) -> Batch:
     """The LR of a pair, (1, 3, H, W) in [0, 1], its edges repeated up to what the network takes."""
-    beyond = [(0, -side % multiple_of) for side in pair.lr.shape[:2]]
-    padded = np.pad(pair.lr, (*beyond, (0, 0)), mode="edge").astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(padded.transpose(2, 0, 1))[None]
+    return parity.padded(pair.lr.astype(np.float32) / np.float32(255), multiple_of)[None]

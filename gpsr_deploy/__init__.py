@@ -7,13 +7,12 @@ with gpsr_deploy.load(scale=4) as upscale:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gpsr_deploy.errors import GpsrError
 
 if TYPE_CHECKING:
-    from gpsr_deploy.backends import Runtime
-    from gpsr_deploy.spec import Precision
+    from gpsr_deploy.backends import WantedPrecision, WantedRuntime
     from gpsr_deploy.upscaling.upscaler import Upscaler
 
 __version__ = "0.1.0"
@@ -25,8 +24,8 @@ def load(
     *,
     scale: int | None = None,
     device: str = "auto",
-    runtime: Runtime | Literal["auto"] = "auto",
-    precision: Precision | Literal["auto"] = "auto",
+    runtime: WantedRuntime = "auto",
+    precision: WantedPrecision = "auto",
     threads: int | None = None,
 ) -> Upscaler:
     """A model, ready to be called with pictures: the one in `path`, or the one that ships for `scale` (4 by default).
@@ -37,13 +36,11 @@ def load(
     and the result is kept in its sidecar. Raises GpsrError's children.
     """
     from gpsr_deploy.backends import open_backend
-    from gpsr_deploy.backends.choice import dtype_for
-    from gpsr_deploy.models import shipped
+    from gpsr_deploy.backends.choice import shipped
     from gpsr_deploy.spec import ENGINE_RUNTIMES
     from gpsr_deploy.upscaling.upscaler import Upscaler
 
-    dtype = dtype_for(scale or 4, runtime=runtime, precision=precision, device=device)
-    model = Path(path) if path is not None else shipped(scale or 4, dtype)
+    model = shipped(scale or 4, runtime=runtime, precision=precision, device=device) if path is None else Path(path)
     backend = open_backend(model, device=device, runtime=runtime, precision=precision, threads=threads, scale=scale)
     try:
         if backend.runtime in ENGINE_RUNTIMES:

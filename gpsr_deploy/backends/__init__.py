@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ UNMEASURED_HALO = 36
 """LR pixels; the halo of a model's very weights is measured at export, and where nobody did a cautious one stands in."""
 
 Runtime = Literal["onnxruntime", "openvino", "torch", "tensorrt", "tensorrt-rtx"]
+
+WantedRuntime = Runtime | Literal["auto"] | None
+WantedPrecision = Precision | Literal["auto"] | None
+"""What a user asks for. `auto`: the fastest that keeps the model's quality; None: what computes exactly what the file says."""
 
 
 class Backend(Protocol):
@@ -90,8 +94,8 @@ def open_backend(
     path: Path,
     *,
     device: str = "auto",
-    runtime: Runtime | Literal["auto"] | None = None,
-    precision: Precision | Literal["auto"] | None = None,
+    runtime: WantedRuntime = None,
+    precision: WantedPrecision = None,
     threads: int | None = None,
     scale: int | None = None,
     trust_engine: bool = False,
@@ -100,7 +104,7 @@ def open_backend(
     """A backend for the model in `path`.
 
     The file's kind picks the runtime, unless `runtime` names one that also takes it. `auto` for `runtime` and `precision`
-    is the fastest that keeps the model's quality, None what computes exactly what the file says. `device` is `auto`, `cpu`
+    and None are as WantedPrecision has them. `device` is `auto`, `cpu`
     or `cuda[:index]`; `threads` limits the CPU's; a model of another `scale` is refused, an engine before it is loaded;
     `trust_engine` takes a plan without its sidecar; `on_warning` is told what a user should know of the file. Raises
     InputUnreadable, ModelRefused, BackendUnavailable or UsageError.
@@ -130,8 +134,8 @@ def _opened(
     path: Path,
     *,
     device: str,
-    runtime: Runtime | Literal["auto"] | None,
-    precision: Precision | Literal["auto"] | None,
+    runtime: WantedRuntime,
+    precision: WantedPrecision,
     threads: int | None,
     scale: int | None,
     trust_engine: bool,
@@ -151,7 +155,7 @@ def _opened(
         case ((".plan" | ".engine"), None | "auto" | "tensorrt" | "tensorrt-rtx"):
             from gpsr_deploy.backends.tensorrt import TensorRtBackend
 
-            flavour: Any = None if runtime == "auto" else runtime
+            flavour = None if runtime == "auto" else runtime
             opened = TensorRtBackend.open(path, device=device, runtime=flavour, scale=scale, trust=trust_engine)
             try:
                 _require_own(precision, opened.precision, "the engine was built in", path)
@@ -182,8 +186,8 @@ def _open_onnx(
     model: OnnxModel,
     *,
     device: str,
-    runtime: Runtime | Literal["auto"] | None,
-    precision: Precision | Literal["auto"] | None,
+    runtime: WantedRuntime,
+    precision: WantedPrecision,
     threads: int | None,
 ) -> Backend:
     """The backend for a checked ONNX model, as choice.choose says."""
@@ -199,7 +203,7 @@ def _open_onnx(
     return OnnxRuntimeBackend(model, device=device, threads=threads)
 
 
-def _require_own(asked: Precision | Literal["auto"] | None, own: Precision, says: str, path: Path) -> None:
+def _require_own(asked: WantedPrecision, own: Precision, says: str, path: Path) -> None:
     """Raises UsageError where a model that has one precision is to run in another."""
     if asked not in (None, "auto", own):
         raise UsageError(f"precision {asked}", expected=f"{own} or auto: {says} {own}", path=path)

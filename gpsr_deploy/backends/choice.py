@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gpsr_deploy import models
-from gpsr_deploy.backends import Runtime
+from gpsr_deploy.backends import Runtime, WantedPrecision, WantedRuntime
 from gpsr_deploy.errors import UsageError
 from gpsr_deploy.machine import cpu_flags
 from gpsr_deploy.spec import Precision
 
 if TYPE_CHECKING:
     from gpsr_deploy.model_files.onnx import OnnxModel
-
-Auto = Literal["auto"]
 
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 """Of processors on which an fp32 model runs in bf16, within a fifth of the time of int8 and nearer to fp32."""
@@ -25,7 +23,7 @@ INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 def dtype_for(
-    scale: int, *, runtime: Runtime | Auto | None, precision: Precision | Auto | None, device: str
+    scale: int, *, runtime: WantedRuntime, precision: WantedPrecision, device: str
 ) -> Literal["fp32", "int8"]:
     """Which file of the model that ships is to run: that in int8 where it is asked for, or fastest, else that in fp32."""
     if precision != "auto":
@@ -35,8 +33,13 @@ def dtype_for(
     return "int8" if fastest and runtime in ("auto", "openvino") and _openvino_runs(device) else "fp32"
 
 
+def shipped(scale: int, *, runtime: WantedRuntime, precision: WantedPrecision, device: str) -> Path:
+    """The file of the model that ships for `scale`, as dtype_for says. Raises UsageError or ModelRefused."""
+    return models.shipped(scale, dtype_for(scale, runtime=runtime, precision=precision, device=device))
+
+
 def choose(
-    model: OnnxModel, *, runtime: Runtime | Auto | None, precision: Precision | Auto | None, device: str
+    model: OnnxModel, *, runtime: WantedRuntime, precision: WantedPrecision, device: str
 ) -> tuple[Runtime, Precision]:
     """What runs `model`, and in which precision.
 
@@ -64,7 +67,7 @@ def choose(
     return chosen, dtype if precision is None or precision == "auto" else precision
 
 
-def _runtime(runtime: Runtime | Auto | None, precision: Precision | Auto | None, device: str) -> Runtime:
+def _runtime(runtime: WantedRuntime, precision: WantedPrecision, device: str) -> Runtime:
     if runtime == "auto":
         on_cpu = precision == "bf16" and device in ("auto", "cpu") and _installed("openvino")
         return "openvino" if on_cpu or _openvino_runs(device) else "onnxruntime"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterable
@@ -44,6 +45,7 @@ Shape = tuple[int, ...]
 Rest = Literal["fp32", "bf16"]
 
 
+@functools.cache
 def computes_in_bf16() -> bool:
     """Whether the processor multiplies bfloat16. Elsewhere OpenVINO takes the type too, and is slower than in float32."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -79,16 +81,15 @@ class OpenVinoBackend:
                 expected="AVX512_BF16, AMX or the like for --precision bf16",
                 remedy="--precision fp32, or auto",
             )
+        in_bf16 = self.precision == "bf16"
         if self.precision == "int8":
             in_bf16 = computes_in_bf16() if rest is None else rest == "bf16"
-        else:
-            in_bf16 = self.precision == "bf16"
         # Said in any case: left alone, OpenVINO takes bf16 wherever the processor has it.
         hint = "bf16" if in_bf16 else "f32"
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        self._content, self._settings = model.content, settings
+        self._settings = settings
         self._core: openvino.Core | None = openvino.Core()
         self._requests: OrderedDict[Shape | None, openvino.InferRequest] = OrderedDict()
         self._seen: set[Shape] = set()
@@ -98,13 +99,8 @@ class OpenVinoBackend:
         self.spec: SRSpec = model.spec
         held = 2 * 3 * 4 * model.spec.scale**2  # the result in OpenVINO's memory, and the caller's copy of it
         self.bytes_per_pixel = int(model.costs.activation_bytes * OVERHEAD[self.precision]) + held
-        self._model: openvino.Model | None = self._read()
-
-    def _read(self) -> openvino.Model:
-        """The model as it was read. Raises ModelRefused."""
-        assert self._core is not None
         try:
-            return self._core.read_model(self._content)
+            self._model: openvino.Model | None = self._core.read_model(model.content)
         except RuntimeError as error:
             raise ModelRefused(
                 f"OpenVINO {openvino.__version__} cannot run the model ({error})",
@@ -113,10 +109,10 @@ class OpenVinoBackend:
 
     def _compiled(self, shape: Shape | None) -> openvino.InferRequest:
         """The model for batches of one shape, or for all."""
-        assert self._core is not None
+        assert self._core is not None and self._model is not None
         model = self._model
         if shape is not None:
-            model = self._read()
+            model = model.clone()
             model.reshape(list(shape))
         return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
 
@@ -215,7 +211,7 @@ class OpenVinoBackend:
     def close(self) -> None:
         """See Backend.close."""
         self._requests.clear()
-        self._core, self._model, self._content = None, None, b""
+        self._core = self._model = None
 
     def __enter__(self) -> Self:
         return self

@@ -50,27 +50,28 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints what was measured. Raises NonFinite, and no figure is printed, where a result is no picture."""
-    from gpsr_deploy import models
     from gpsr_deploy.backends import open_backend
-    from gpsr_deploy.backends.choice import dtype_for
+    from gpsr_deploy.backends.choice import shipped
     from gpsr_deploy.proof import bench
 
-    dtype = dtype_for(options.scale, runtime=options.runtime, precision=options.precision, device=options.device)
-    paths = [options.engine or models.shipped(options.scale, dtype), *filter(None, [options.vs])]
-    ways = [(options.runtime, options.precision), (options.vs_runtime, options.vs_precision)]
+    ways = [
+        {"runtime": options.runtime, "precision": options.precision},
+        {"runtime": options.vs_runtime, "precision": options.vs_precision},
+    ]
+    own = options.engine or shipped(options.scale, **ways[0], device=options.device)
+    paths = [own, *filter(None, [options.vs])]
     with contextlib.ExitStack() as stack:
         opened = [
             stack.enter_context(
                 open_backend(
                     path,
                     device=options.device,
-                    runtime=runtime,
-                    precision=precision,
+                    **way,
                     threads=options.threads,
                     on_warning=partial(output.warn, path),
                 )
             )
-            for path, (runtime, precision) in zip(paths, ways, strict=False)
+            for path, way in zip(paths, ways, strict=False)
         ]
         size = bench.size_for(opened, options.size, batch=options.batch)
         if options.size not in (None, size):

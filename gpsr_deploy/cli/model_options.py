@@ -136,14 +136,12 @@ def opened(options: argparse.Namespace) -> Iterator[Backend]:
 
 def model_path(options: argparse.Namespace) -> Path:
     """The file of the model asked for. Raises UsageError or ModelRefused where none ships for the scale."""
-    from gpsr_deploy.backends.choice import dtype_for
-    from gpsr_deploy.models import shipped
+    from gpsr_deploy.backends.choice import shipped
 
     if options.engine is not None:
         return Path(options.engine)
     scale = DEFAULT_SCALE if options.scale is None else options.scale
-    dtype = dtype_for(scale, runtime=options.runtime, precision=options.precision, device=options.device)
-    return shipped(scale, dtype)
+    return shipped(scale, runtime=options.runtime, precision=options.precision, device=options.device)
 
 
 def tiling(options: argparse.Namespace) -> Tiling:

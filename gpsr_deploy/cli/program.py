@@ -8,14 +8,18 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from gpsr_deploy.cli import output
-from gpsr_deploy.cli.signals import Terminated, say_interrupted, terminate, was_terminated
+from gpsr_deploy.cli.signals import Terminated, raising_on_signals, say_interrupted
 from gpsr_deploy.errors import GpsrError, OutOfMemory, OutputUnwritable
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
     """Calls `main` with the command line's arguments and ends the process with the code of what came of it."""
-    signal.signal(signal.SIGTERM, terminate)
-    sys.exit(outcome(lambda: main(sys.argv[1:])))
+
+    def command() -> int:
+        with raising_on_signals():
+            return main(sys.argv[1:])
+
+    sys.exit(outcome(command))
 
 
 def outcome(work: Callable[[], int]) -> int:
@@ -42,7 +46,3 @@ def outcome(work: Callable[[], int]) -> int:
     except BrokenPipeError:  # whoever read stdout has gone
         output.give_up(sys.stdout)
         return OutputUnwritable.exit_code
-    except Exception:
-        if was_terminated():  # torch, while it is imported, makes errors of its own of what a handler raises
-            return 128 + signal.SIGTERM
-        raise

@@ -13,7 +13,6 @@ from gpsr_deploy import atomic
 from gpsr_deploy.cli import output
 
 _last_words: list[Callable[[], str]] = []
-_terminated: list[bool] = []
 
 GRACE = 1.0
 """Seconds that a command has to unwind after a signal, before the process ends where it stands."""
@@ -34,25 +33,44 @@ def say_interrupted() -> None:
     output.say(f"interrupted; {words or 'what is finished stays'}")
 
 
-def terminate(_number: int, _frame: FrameType | None) -> None:
-    """A handler of SIGTERM: raises Terminated."""
-    _terminated[:] = [True]
-    raise Terminated
+@contextlib.contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """Within: SIGINT raises KeyboardInterrupt and SIGTERM raises Terminated, as soon as Python code runs.
 
+    Where code that is at work makes another error of that, as some does that is just being imported, it is that again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
 
-def was_terminated() -> bool:
-    """Whether SIGTERM arrived, even where code that was at work has made another error of it."""
-    return bool(_terminated)
+    def end(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    previous = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as for what a shell started in the background
+    }
+    try:
+        yield
+    except Exception:
+        if arrived:
+            raise KeyboardInterrupt if arrived[0] == signal.SIGINT else Terminated from None
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Within: SIGINT raises KeyboardInterrupt and SIGTERM raises Terminated, as soon as Python code runs again.
+    """As raising_on_signals, and soon, also while native code runs.
 
     A network's run is native code of many seconds in which Python sees no signal. So a thread hears of it through a pipe,
     and where the command has not ended after GRACE it removes the temporary files and ends the process, with the same exit
-    code. Where native code made another error of the interrupt, as some does that is just being imported, it is an
-    interrupt again.
+    code.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -71,31 +89,17 @@ def ending_on_signals() -> Iterator[None]:
                 say_interrupted()
             os._exit(128 + number[0])
 
-    arrived: list[int] = []
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        arrived.append(number)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-    previous = {
-        number: signal.signal(number, end)
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN  # as for what a shell started in the background
-    }
-    previous_fd = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     try:
-        yield
-    except Exception:
-        if arrived:
-            raise KeyboardInterrupt if arrived[0] == signal.SIGINT else Terminated from None
-        raise
+        with raising_on_signals():
+            previous = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+            watcher.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                signal.set_wakeup_fd(previous)
     finally:
-        ended.set()
-        signal.set_wakeup_fd(previous_fd)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         os.close(told)
         watcher.join(GRACE)
         os.close(heard)

@@ -139,7 +139,7 @@ def on_photographs(judged: Backend, reference: Backend, sizes: Sequence[tuple[in
     """
     comparison = backends(judged, reference, [lr for size in sizes for lr in photographs(size)])
     if judged.profile is None or judged.profile.batch > 1:
-        pair = np.stack([_padded(lr, judged.spec.multiple_of) for lr in photographs(sizes[0])[:2]])
+        pair = np.stack([padded(lr, judged.spec.multiple_of) for lr in photographs(sizes[0])[:2]])
         for found, wanted in zip(judged.infer(pair), reference.infer(pair), strict=True):
             comparison.add(found.transpose(1, 2, 0), wanted.transpose(1, 2, 0))
     return comparison
@@ -164,12 +164,12 @@ def whole(backend: Backend, lr: Pixels) -> Pixels:
     """A picture in one piece, padded to what the network takes; unlike `upscale`, with whatever is not finite in it."""
     height, width = lr.shape[:2]
     scale = backend.spec.scale
-    result = backend.infer(_padded(lr, backend.spec.multiple_of)[None])
+    result = backend.infer(padded(lr, backend.spec.multiple_of)[None])
     cropped: Pixels = result[0].transpose(1, 2, 0)[: height * scale, : width * scale]
     return cropped
 
 
-def _padded(lr: Pixels, multiple_of: int) -> Pixels:
+def padded(lr: Pixels, multiple_of: int) -> Pixels:
     """(H, W, 3) -> (3, H, W), both sides rounded up by repeating the edge."""
     beyond = [(0, -side % multiple_of) for side in lr.shape[:2]]
     return np.ascontiguousarray(np.pad(lr, (*beyond, (0, 0)), mode="edge").transpose(2, 0, 1), dtype=np.float32)

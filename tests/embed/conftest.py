@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
+from once import once
 
 pytest.register_assert_rewrite("cpp")  # whose assertions tell then what they found
 from cpp import CMAKE, COMPILER, Build, configured, tiny  # noqa: E402
@@ -24,13 +24,8 @@ def built(tools, tmp_path_factory):
         return Build.found(Path(os.environ["GPSR_CPP_BUILD"]))
     # In few units and hardly optimised, which takes a third of the time: a slow test builds it as users do.
     quick = ["-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=5", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
-    ours = tmp_path_factory.getbasetemp()
-    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "cpp"
-    with FileLock(f"{folder}.lock"):
-        try:
-            return Build.found(folder)
-        except FileNotFoundError:
-            return configured(folder, "-DGPSR_TESTS=ON", "-DCMAKE_INSTALL_LIBDIR=lib", *quick)
+    options = ("-DGPSR_TESTS=ON", "-DCMAKE_INSTALL_LIBDIR=lib", *quick)
+    return Build.found(once(tmp_path_factory, "cpp", lambda folder: configured(folder, *options)))
 
 
 @pytest.fixture(scope="session")
